@@ -1,0 +1,135 @@
+//! What can go wrong, in one opaque type whose message says what happened, to what, and what to do.
+
+use std::borrow::Cow;
+use std::io;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// What went wrong, to what, and what to do about it.
+///
+/// The kind is asked by predicates ([`is_timeout`](Error::is_timeout), [`is_closed`](Error::is_closed),
+/// [`is_corrupt`](Error::is_corrupt), ...), so that kinds can be added without breaking a caller.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Box<Kind>);
+
+/// The kinds. Messages are written where the facts are known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Kind {
+    #[error("{what} timed out; the other side may be slow, stopped or gone")]
+    Timeout { what: &'static str },
+    #[error("{what} would have to wait; use the blocking form or try again")]
+    WouldBlock { what: &'static str },
+    #[error("{what} is closed; nothing can be sent to it any more")]
+    Closed { what: &'static str },
+    #[error("every registered {peers} of the {what} is gone; nothing more can happen on it")]
+    Disconnected { what: &'static str, peers: &'static str },
+    #[error("{what} was lost {rounds} times in a row to others; try again")]
+    Contended { what: &'static str, rounds: u32 },
+    #[error("{what} is damaged: {how}; recreate it")]
+    Corrupt { what: Cow<'static, str>, how: Cow<'static, str> },
+    #[error("{what} is not possible: {why}")]
+    Invalid { what: Cow<'static, str>, why: Cow<'static, str> },
+    #[error("{what} needs {needed} bytes, {available} are available; {advice}")]
+    OutOfMemory { what: Cow<'static, str>, needed: u64, available: u64, advice: &'static str },
+    #[error("an item of {len} bytes does not fit a cell of {cell} bytes; create the queue with larger cells (`Queue::options().cell_bytes(n)`)")]
+    TooLarge { len: u64, cell: u64 },
+    #[error("the segment holds a {found}, not a {wanted}; open it as what it was made as")]
+    WrongType { found: String, wanted: String },
+    #[error("{what}: format {found}, this build reads {reads}; recreate the segment or upgrade")]
+    Version { what: &'static str, found: u32, reads: u32 },
+    #[error("the descriptor is not one of our segments: {why}")]
+    NotASegment { why: Cow<'static, str> },
+    #[error("all {rows} rows of the segment are taken by living participants; make it with more rows or let one leave")]
+    RowsFull { rows: u32 },
+    #[error("the segment has given out all its participant ids and traces of old ones remain; recreate it")]
+    IdsExhausted,
+    #[error("no descriptor of our own for the segment could be opened: /proc is not mounted ({source}); mount it, or take the segment from a sender that opens one for this process")]
+    NoProc { source: io::Error },
+    #[error("this file system or sandbox does not support {what}; proof of life needs it")]
+    Unsupported { what: &'static str },
+    #[error("this handle belongs to the process that forked us; call `reattach()` on it, or start children with `Process::spawn`")]
+    Forked,
+    #[error("`mutirao::init()` was not called; add it as the first line of `main` (in tests: `mutirao::testing::entry!();` at the top of the file)")]
+    NotInitialised,
+    #[error("a handle inside {what} must live in that container's own segment or in a named one; a spawned process can take it as an argument instead")]
+    NotReachable { what: &'static str },
+    #[error("{what} could not be encoded or decoded: {why}; its Serialize and Deserialize must agree")]
+    Codec { what: &'static str, why: String },
+    #[error("the child process {pid} {how}")]
+    Child { pid: u32, how: String },
+    #[error("{what}: {source}")]
+    Io { what: Cow<'static, str>, source: io::Error },
+}
+
+macro_rules! predicates {
+    ($($(#[$doc:meta])* $name:ident: $pattern:pat,)*) => {
+        impl Error {
+            $($(#[$doc])* pub fn $name(&self) -> bool { matches!(*self.0, $pattern) })*
+        }
+    };
+}
+
+predicates! {
+    /// The deadline of the call passed.
+    is_timeout: Kind::Timeout { .. },
+    /// A `try_` form found that it would have to wait.
+    is_would_block: Kind::WouldBlock { .. },
+    /// The queue was closed (and, for a receiver, drained).
+    is_closed: Kind::Closed { .. },
+    /// Every registered participant of the other side is gone.
+    is_disconnected: Kind::Disconnected { .. },
+    /// Others were faster very many times in a row.
+    is_contended: Kind::Contended { .. },
+    /// The bytes in the segment make no sense.
+    is_corrupt: Kind::Corrupt { .. },
+    /// An argument can not be right: a capacity of zero, a size beyond the machine.
+    is_invalid: Kind::Invalid { .. },
+    /// Memory could not be reserved; the message has the bytes needed and available.
+    is_out_of_memory: Kind::OutOfMemory { .. },
+    /// An item is larger than a cell.
+    is_too_large: Kind::TooLarge { .. },
+    /// Another type is under the handle.
+    is_wrong_type: Kind::WrongType { .. },
+    /// The segment was made by another version of the format.
+    is_wrong_version: Kind::Version { .. },
+    /// The descriptor or the bytes are no segment.
+    is_not_a_segment: Kind::NotASegment { .. },
+    /// No row or no id is left for another participant.
+    is_exhausted: Kind::RowsFull { .. } | Kind::IdsExhausted,
+    /// Something of the system is missing: `/proc`, or locks on open file descriptions.
+    is_unsupported: Kind::NoProc { .. } | Kind::Unsupported { .. },
+    /// The handle was inherited by `fork`.
+    is_forked: Kind::Forked,
+    /// `init` was not called in this process.
+    is_not_initialised: Kind::NotInitialised,
+    /// A handle can not be reached from where it would go.
+    is_not_reachable: Kind::NotReachable { .. },
+    /// A value could not be encoded or decoded.
+    is_codec: Kind::Codec { .. },
+    /// A child process ended badly: a panic, an exit code, a signal.
+    is_child_failure: Kind::Child { .. },
+}
+
+impl Error {
+    pub(crate) fn corrupt(what: impl Into<Cow<'static, str>>, how: impl Into<Cow<'static, str>>) -> Self {
+        Kind::Corrupt { what: what.into(), how: how.into() }.into()
+    }
+
+    pub(crate) fn invalid(what: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>) -> Self {
+        Kind::Invalid { what: what.into(), why: why.into() }.into()
+    }
+
+    pub(crate) fn io(what: impl Into<Cow<'static, str>>, source: impl Into<io::Error>) -> Self {
+        Kind::Io { what: what.into(), source: source.into() }.into()
+    }
+}
+
+impl From<Kind> for Error {
+    #[cold]
+    fn from(kind: Kind) -> Self {
+        Self(Box::new(kind))
+    }
+}
