@@ -3,4 +3,8 @@
 //! other words are at worst reported as corrupt.
 
 pub mod lock;
+pub mod ring;
+pub mod ring_recover;
+pub mod ring_wait;
+pub mod ring_word;
 pub mod signal;
