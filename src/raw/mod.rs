@@ -8,3 +8,5 @@ pub mod ring_recover;
 pub mod ring_wait;
 pub mod ring_word;
 pub mod signal;
+#[cfg(all(test, not(mutirao_model)))]
+mod ring_tests;
