@@ -13,11 +13,18 @@ mod error;
 #[cfg(not(mutirao_model))]
 mod participant;
 #[cfg(not(mutirao_model))]
+mod process;
+#[cfg(not(mutirao_model))]
 mod raw;
 #[cfg(not(mutirao_model))]
 mod sync;
 #[cfg(not(mutirao_model))]
 mod sys;
+
+#[cfg(not(mutirao_model))]
+pub use crate::error::{Error, Result};
+#[cfg(not(mutirao_model))]
+pub use crate::process::{Options, Outcome, Process, init, testing};
 
 // Under the model checker only these floors exist, and the models of `tests/loom` reach into them.
 #[cfg(mutirao_model)]

@@ -3,3 +3,4 @@
 pub mod clock;
 pub mod futex;
 pub mod membarrier;
+pub(crate) mod process;
