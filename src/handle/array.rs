@@ -173,10 +173,10 @@ impl<T: PlainData> Array<T> {
     pub fn get(&self, index: usize) -> Result<T> {
         let outside = || self.outside(index);
         let bits = match size_of::<T>() {
-            1 => u64::from(self.bytes.get(index).ok_or_else(outside)?.load(order!(array_get, Ordering::Acquire))),
-            2 => u64::from(self.halves.get(index).ok_or_else(outside)?.load(order!(array_get, Ordering::Acquire))),
-            4 => u64::from(self.words.get(index).ok_or_else(outside)?.load(order!(array_get, Ordering::Acquire))),
-            8 => self.doubles.get(index).ok_or_else(outside)?.load(order!(array_get, Ordering::Acquire)),
+            1 => u64::from(self.bytes.get(index).ok_or_else(outside)?.load(order!(array_get, Acquire))),
+            2 => u64::from(self.halves.get(index).ok_or_else(outside)?.load(order!(array_get, Acquire))),
+            4 => u64::from(self.words.get(index).ok_or_else(outside)?.load(order!(array_get, Acquire))),
+            8 => self.doubles.get(index).ok_or_else(outside)?.load(order!(array_get, Acquire)),
             _ => return self.spot(index)?.read_patiently(&self.body),
         };
         try_from_bits(bits)
@@ -192,10 +192,10 @@ impl<T: PlainData> Array<T> {
         let outside = || self.outside(index);
         let bits = bits64_of(&value);
         match size_of::<T>() {
-            1 => self.bytes.get(index).ok_or_else(outside)?.store(bits as u8, order!(array_set, Ordering::Release)),
-            2 => self.halves.get(index).ok_or_else(outside)?.store(bits as u16, order!(array_set, Ordering::Release)),
-            4 => self.words.get(index).ok_or_else(outside)?.store(bits as u32, order!(array_set, Ordering::Release)),
-            8 => self.doubles.get(index).ok_or_else(outside)?.store(bits, order!(array_set, Ordering::Release)),
+            1 => self.bytes.get(index).ok_or_else(outside)?.store(bits as u8, order!(array_set, Release)),
+            2 => self.halves.get(index).ok_or_else(outside)?.store(bits as u16, order!(array_set, Release)),
+            4 => self.words.get(index).ok_or_else(outside)?.store(bits as u32, order!(array_set, Release)),
+            8 => self.doubles.get(index).ok_or_else(outside)?.store(bits, order!(array_set, Release)),
             _ => self.spot(index)?.write(&self.body, &value)?,
         }
         Ok(())
@@ -320,10 +320,10 @@ impl<T: Integer> Array<T> {
         let outside = || self.outside(index);
         let n = bits64_of(&n);
         let old = match size_of::<T>() {
-            1 => u64::from(self.bytes.get(index).ok_or_else(outside)?.fetch_add(n as u8, order!(array_add, Ordering::AcqRel))),
-            2 => u64::from(self.halves.get(index).ok_or_else(outside)?.fetch_add(n as u16, order!(array_add, Ordering::AcqRel))),
-            4 => u64::from(self.words.get(index).ok_or_else(outside)?.fetch_add(n as u32, order!(array_add, Ordering::AcqRel))),
-            _ => self.doubles.get(index).ok_or_else(outside)?.fetch_add(n, order!(array_add, Ordering::AcqRel)),
+            1 => u64::from(self.bytes.get(index).ok_or_else(outside)?.fetch_add(n as u8, order!(array_add, AcqRel))),
+            2 => u64::from(self.halves.get(index).ok_or_else(outside)?.fetch_add(n as u16, order!(array_add, AcqRel))),
+            4 => u64::from(self.words.get(index).ok_or_else(outside)?.fetch_add(n as u32, order!(array_add, AcqRel))),
+            _ => self.doubles.get(index).ok_or_else(outside)?.fetch_add(n, order!(array_add, AcqRel)),
         };
         Ok(from_bits(old))
     }

@@ -1,77 +1,28 @@
 //! The bytes of a queue: a ring of cells, and who is registered at its two ends.
 //!
-//! ```text
-//!    0  RingHeader   512 bytes
-//!  512  senders      Roster, then one word per participant row
-//!    .  receivers    Roster, then one word per participant row
-//!    .  cells        at the next multiple of 128: state u64 · length u64 (encoded items only) · payload, whole words
-//! ```
-//!
+//! Where what stands is in `segment/cells.rs`.
 //! Cells stand side by side without padding to cache lines: neighbours share a line, but a cell of 64 bytes
 //! costs 72 and not 128, and less memory to move is what measured faster.
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::handle::codec::Coded;
-use crate::raw::ring::{Refusal, Ring, Slots};
+use crate::raw::ring::{Refusal, Ring, RingHeader};
 use crate::raw::ring_word::{Geometry, Ticket};
-use crate::raw::ring::RingHeader;
 use crate::raw::roster::Roster;
 use crate::raw::signal::Signal;
 use crate::segment::access::Placed;
-use crate::segment::layout::{BODY_ALIGN, ObjectKind};
+use crate::segment::cells::{CellWords, QueuePlan};
+use crate::segment::layout::ObjectKind;
 use crate::segment::open::{Body, bad_shape};
-use crate::segment::plain::{self, words_for};
+use crate::segment::plain;
 use crate::sync::{AtomicU64, Ordering, Patience};
 
 /// The most bytes of a cell.
-pub(crate) const CELL_MAX: u64 = 1 << 30;
+pub(crate) const CELL_MAX: usize = 1 << 30;
+/// The most items of a queue.
+pub(crate) const CAPACITY_MAX: usize = 1 << 31;
 const WHAT: &str = "the queue";
-
-/// How a queue lies in its body.
-#[derive(Clone, Copy)]
-pub(crate) struct Plan {
-    pub capacity: u32,
-    pub cell_bytes: u64,
-    pub rows: u32,
-    /// Whether each cell says how long its item is.
-    pub coded: bool,
-}
-
-impl Plan {
-    /// The plan that a header's shape says, if it is one.
-    fn from_shape(shape: [u64; 4]) -> Option<Self> {
-        let [capacity, cell_bytes, rows, coded] = shape;
-        let plan = Self { capacity: capacity.try_into().ok()?, cell_bytes, rows: rows.try_into().ok()?, coded: coded == 1 };
-        (cell_bytes <= CELL_MAX && coded <= 1).then_some(plan)
-    }
-
-    pub(crate) fn shape(&self) -> [u64; 4] {
-        [self.capacity.into(), self.cell_bytes, self.rows.into(), self.coded.into()]
-    }
-
-    /// Words from one cell to the next.
-    const fn stride(&self) -> u64 {
-        1 + self.coded as u64 + words_for(self.cell_bytes as usize) as u64
-    }
-
-    const fn senders(&self) -> u64 {
-        size_of::<RingHeader>() as u64
-    }
-
-    const fn receivers(&self) -> u64 {
-        self.senders() + size_of::<Roster>() as u64 + 8 * self.rows as u64
-    }
-
-    const fn cells(&self) -> u64 {
-        (self.receivers() + size_of::<Roster>() as u64 + 8 * self.rows as u64).next_multiple_of(BODY_ALIGN)
-    }
-
-    /// Bytes of the whole. Fits: below 2^32 cells of about 2^30 bytes.
-    pub(crate) const fn bytes(&self) -> u64 {
-        self.cells() + 8 * self.stride() * self.capacity as u64
-    }
-}
 
 /// Who is registered on one side.
 #[derive(Clone)]
@@ -88,53 +39,32 @@ pub(crate) struct Channel {
     pub(crate) senders: Side,
     pub(crate) receivers: Side,
     geometry: Geometry,
-    plan: Plan,
-    body: Body,
-}
-
-/// The cells, as the ring asks for them.
-#[derive(Clone, Copy)]
-pub(crate) struct Cells<'a> {
-    words: &'a [AtomicU64],
+    plan: QueuePlan,
     stride: usize,
-}
-
-impl Slots for Cells<'_> {
-    #[inline]
-    fn state(&self, index: u32) -> Option<&AtomicU64> {
-        self.words.get(index as usize * self.stride)
-    }
-}
-
-impl<'a> Cells<'a> {
-    /// What follows the state word of cell `index`. Empty outside of the ring, which no ticket is.
-    #[inline]
-    fn payload(&self, index: u32) -> &'a [AtomicU64] {
-        let start = index as usize * self.stride;
-        self.words.get(start + 1..start + self.stride).unwrap_or_default()
-    }
+    body: Body,
 }
 
 impl Channel {
     /// The queue in this body, held against the body's length.
     pub(crate) fn attach(body: Body, fixed: Option<usize>) -> Result<Self> {
         let bad = || bad_shape(ObjectKind::Queue, body.shape());
-        let plan = Plan::from_shape(body.shape()).ok_or_else(bad)?;
+        let plan = QueuePlan::from_shape(body.shape()).ok_or_else(bad)?;
         let geometry = Geometry::new(plan.capacity).ok_or_else(bad)?;
-        let item_fits = fixed.is_none_or(|size| size as u64 <= plan.cell_bytes);
-        if !item_fits || plan.coded == fixed.is_some() || plan.rows as usize != body.attachment().fixed().rows.len() {
+        let item_fits = fixed.is_none_or(|size| size <= plan.cell_bytes as usize);
+        if !item_fits || plan.is_coded == fixed.is_some() || plan.rows as usize != body.attachment().fixed().rows.len() {
             return Err(bad());
         }
-        let side = |start: u64| -> Result<Side> {
-            let rows = body.placed_slice(start + size_of::<Roster>() as u64, plan.rows.into())?;
-            Ok(Side { roster: body.placed(start)?, rows })
+        let side = |which| -> Result<Side> {
+            let rows = body.placed_slice(plan.roster_cells(which), plan.rows.into())?;
+            Ok(Side { roster: body.placed(plan.roster(which))?, rows })
         };
         Ok(Self {
             header: body.placed(0)?,
-            words: body.placed_slice(plan.cells(), plan.stride() * u64::from(plan.capacity))?,
-            senders: side(plan.senders())?,
-            receivers: side(plan.receivers())?,
+            words: body.placed_slice(plan.cells(), plan.cell_words())?,
+            senders: side(0)?,
+            receivers: side(1)?,
             geometry,
+            stride: plan.stride_words(),
             plan,
             body,
         })
@@ -151,12 +81,12 @@ impl Channel {
     }
 
     #[inline]
-    fn cells(&self) -> Cells<'_> {
-        Cells { words: &self.words, stride: self.plan.stride() as usize }
+    fn cells(&self) -> CellWords<'_> {
+        CellWords::new(&self.words, self.stride)
     }
 
     #[inline]
-    pub(crate) fn ring(&self) -> Ring<'_, Cells<'_>> {
+    pub(crate) fn ring(&self) -> Ring<'_, CellWords<'_>> {
         Ring::new(&self.header, self.cells(), self.geometry)
     }
 
@@ -170,8 +100,8 @@ impl Channel {
             Some(deadline) => ring.push_unless(life, &mut Patience::new(deadline), gone),
         };
         let ticket = ticket.map_err(|why| refused(why, "receiver"))?;
-        let mut payload = self.cells().payload(ticket.index);
-        if self.plan.coded
+        let mut payload = self.cells().payload(ticket.index).unwrap_or_default();
+        if self.plan.is_coded
             && let Some((len, rest)) = payload.split_first()
         {
             // Relaxed, as the payload: the publication orders both.
@@ -209,26 +139,26 @@ impl Channel {
 
     #[inline]
     fn take_out<T: Coded>(&self, ticket: Ticket) -> Result<T::Raw> {
-        let mut payload = self.cells().payload(ticket.index);
+        let mut payload = self.cells().payload(ticket.index).unwrap_or_default();
         let mut len = T::FIXED.unwrap_or(0) as u64;
-        if self.plan.coded
+        if self.plan.is_coded
             && let Some((word, rest)) = payload.split_first()
         {
             len = word.load(Ordering::Relaxed);
             payload = rest;
         }
         // The cell is freed whatever it says, so that nobody waits behind it.
-        let raw = (len <= self.plan.cell_bytes).then(|| T::copy_out(payload, len as usize));
+        let raw = (len <= u64::from(self.plan.cell_bytes)).then(|| T::copy_out(payload, len as usize));
         self.ring().free(self.body.life()?, ticket);
         raw.ok_or_else(|| Error::corrupt(WHAT, format!("an item says it has {len} bytes, a cell has {}", self.plan.cell_bytes)))
     }
 
     pub(crate) fn items(&self) -> &Signal {
-        self.header.items()
+        &self.header.items.0
     }
 
     pub(crate) fn space(&self) -> &Signal {
-        self.header.space()
+        &self.header.space.0
     }
 }
 

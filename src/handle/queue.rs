@@ -2,10 +2,11 @@
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::handle::channel::{CELL_MAX, Channel, Plan};
+use crate::handle::channel::{CAPACITY_MAX, CELL_MAX, Channel};
 use crate::handle::codec::{Coded, ENCODED_CELL, Item};
 use crate::handle::ends::{Receiver, Sender};
 use crate::handle::portable::portable;
+use crate::segment::cells::QueuePlan;
 use crate::segment::layout::{ObjectKind, ROWS_DEFAULT};
 use crate::segment::open::{Body, Segment};
 use crate::sys::clock;
@@ -91,16 +92,17 @@ impl<T: Item> QueueOptions<T> {
     /// As [`Queue::new`]; `is_invalid` for cells that no item fits, or above 1 GiB.
     pub fn create(self) -> Result<Queue<T>> {
         let fixed = <T as Coded>::FIXED;
-        let cell_bytes = self.cell_bytes.or(fixed).unwrap_or(ENCODED_CELL) as u64;
-        let least = fixed.unwrap_or(1) as u64;
-        let Some(capacity) = u32::try_from(self.capacity).ok().filter(|n| *n > 0) else {
-            return Err(Error::invalid(format!("a Queue of {} items", self.capacity), format!("it must hold 1 to {}", u32::MAX)));
-        };
+        let (least, cell_bytes) = (fixed.unwrap_or(1), self.cell_bytes.or(fixed).unwrap_or(ENCODED_CELL));
+        if self.capacity == 0 || self.capacity > CAPACITY_MAX {
+            return Err(Error::invalid(format!("a Queue of {} items", self.capacity), format!("it must hold 1 to {CAPACITY_MAX}")));
+        }
         if cell_bytes < least || cell_bytes > CELL_MAX {
             return Err(Error::invalid(format!("a Queue with cells of {cell_bytes} bytes"), format!("a cell must have {least} to {CELL_MAX}")));
         }
-        let plan = Plan { capacity, cell_bytes, rows: ROWS_DEFAULT, coded: fixed.is_none() };
-        Queue::attach(&Segment::with_object(ObjectKind::Queue, T::NAME.tag(), plan.bytes(), plan.shape())?)
+        // Both fit: compared above.
+        let (capacity, cell_bytes) = (self.capacity as u32, cell_bytes as u32);
+        let plan = QueuePlan { capacity, cell_bytes, rows: ROWS_DEFAULT, is_coded: fixed.is_none() };
+        Queue::attach(&Segment::with_object(ObjectKind::Queue, T::NAME.tag(), plan.body_len(), plan.shape())?)
     }
 }
 
@@ -244,8 +246,8 @@ impl<T: Item> Queue<T> {
     /// Says that nothing will be sent any more: senders are refused from now on, receivers get what is in it and then
     /// `is_closed`. Every sleeper wakes. Closing twice does nothing. In a forked child it does nothing.
     pub fn close(&self) {
-        if let Ok(life) = self.body.life() {
-            self.channel.ring().close(life);
+        if self.body.life().is_ok() {
+            self.channel.ring().close();
         }
     }
 

@@ -7,8 +7,9 @@ use crate::handle::portable::portable;
 use crate::raw::lock::Refused;
 use crate::raw::permits::{Permits, PermitsHeader};
 use crate::segment::access::Placed;
-use crate::segment::layout::{BODY_ALIGN, ObjectKind};
+use crate::segment::layout::ObjectKind;
 use crate::segment::open::{Body, Segment, bad_shape};
+use crate::segment::recover::semaphore_cells;
 use crate::segment::tag::TypeTag;
 use crate::sync::{AtomicU32, Ordering, Patience};
 use crate::sys::clock;
@@ -17,9 +18,6 @@ use core::time::Duration;
 
 /// The most permits of a semaphore: an acquirer looks through them.
 pub const PERMITS_MAX: u32 = 4096;
-
-/// Where the cells start.
-const CELLS: u64 = (size_of::<PermitsHeader>() as u64).next_multiple_of(BODY_ALIGN);
 
 /// A number of permits that threads and processes share.
 ///
@@ -106,7 +104,7 @@ impl Semaphore {
                 format!("there must be at least 1 and at most {PERMITS_MAX} in all, and no more at first than in all"),
             ));
         }
-        let bytes = CELLS + 4 * u64::from(max);
+        let bytes = semaphore_cells() + 4 * u64::from(max);
         let semaphore = Self::attach(&Segment::with_object(ObjectKind::Semaphore, TypeTag::NONE, bytes, [max.into(), 0, 0, 0])?)?;
         semaphore.add_permits(permits)?;
         Ok(semaphore)
@@ -123,7 +121,7 @@ impl Semaphore {
         if max == 0 || max > u64::from(PERMITS_MAX) {
             return Err(bad_shape(ObjectKind::Semaphore, shape));
         }
-        Ok(Self { header: body.placed(0)?, cells: body.placed_slice(CELLS, max)?, body, hint: AtomicU32::new(0) })
+        Ok(Self { header: body.placed(0)?, cells: body.placed_slice(semaphore_cells(), max)?, body, hint: AtomicU32::new(0) })
     }
 
     /// Takes a permit, waiting as long as it takes.

@@ -11,7 +11,7 @@ use crate::segment::layout::ObjectKind;
 use crate::segment::open::{Body, Segment};
 use crate::segment::plain::{self, PlainData};
 use crate::segment::tag::{Encoding, TypeTag};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64};
 use core::fmt;
 use core::marker::PhantomData;
 use zerocopy::FromBytes;
@@ -127,8 +127,8 @@ impl<T: PlainData> Value<T> {
     /// `is_corrupt` when the bytes are no value of the type; `is_forked` in a forked child that met many writers in a row.
     pub fn try_load(&self) -> Result<T> {
         match form::<T>() {
-            Form::Word32 => try_from_bits(u64::from(self.word32.load(order!(value_load, Ordering::Acquire)))),
-            Form::Word64 => try_from_bits(self.word64.load(order!(value_load, Ordering::Acquire))),
+            Form::Word32 => try_from_bits(u64::from(self.word32.load(order!(value_load, Acquire)))),
+            Form::Word64 => try_from_bits(self.word64.load(order!(value_load, Acquire))),
             Form::Whole => self.whole.spot().read_patiently(&self.body),
         }
     }
@@ -141,8 +141,8 @@ impl<T: PlainData> Value<T> {
     #[inline]
     pub fn store(&self, value: T) -> Result<()> {
         match form::<T>() {
-            Form::Word32 => self.word32.store(bits32_of(&value), order!(value_store, Ordering::Release)),
-            Form::Word64 => self.word64.store(bits64_of(&value), order!(value_store, Ordering::Release)),
+            Form::Word32 => self.word32.store(bits32_of(&value), order!(value_store, Release)),
+            Form::Word64 => self.word64.store(bits64_of(&value), order!(value_store, Release)),
             Form::Whole => self.whole.spot().write(&self.body, &value)?,
         }
         Ok(())
@@ -159,20 +159,20 @@ impl<T: PlainData> Value<T> {
     pub fn update(&self, mut change: impl FnMut(T) -> T) -> Result<T> {
         match form::<T>() {
             Form::Word32 => {
-                let mut seen = self.word32.load(order!(value_load, Ordering::Acquire));
+                let mut seen = self.word32.load(order!(value_load, Acquire));
                 for _ in 0..ROUNDS {
                     let old = try_from_bits(u64::from(seen))?;
-                    match self.word32.compare_exchange(seen, bits32_of(&change(old)), order!(value_change, Ordering::AcqRel), order!(value_load, Ordering::Acquire)) {
+                    match self.word32.compare_exchange(seen, bits32_of(&change(old)), order!(value_change, AcqRel), order!(value_load, Acquire)) {
                         Ok(_) => return Ok(old),
                         Err(now) => seen = now,
                     }
                 }
             }
             Form::Word64 => {
-                let mut seen = self.word64.load(order!(value_load, Ordering::Acquire));
+                let mut seen = self.word64.load(order!(value_load, Acquire));
                 for _ in 0..ROUNDS {
                     let old = try_from_bits(seen)?;
-                    match self.word64.compare_exchange(seen, bits64_of(&change(old)), order!(value_change, Ordering::AcqRel), order!(value_load, Ordering::Acquire)) {
+                    match self.word64.compare_exchange(seen, bits64_of(&change(old)), order!(value_change, AcqRel), order!(value_load, Acquire)) {
                         Ok(_) => return Ok(old),
                         Err(now) => seen = now,
                     }
@@ -216,8 +216,8 @@ impl<T: PlainData + FromBytes> Value<T> {
     #[inline]
     pub fn load(&self) -> T {
         match form::<T>() {
-            Form::Word32 => from_bits(u64::from(self.word32.load(order!(value_load, Ordering::Acquire)))),
-            Form::Word64 => from_bits(self.word64.load(order!(value_load, Ordering::Acquire))),
+            Form::Word32 => from_bits(u64::from(self.word32.load(order!(value_load, Acquire)))),
+            Form::Word64 => from_bits(self.word64.load(order!(value_load, Acquire))),
             Form::Whole => {
                 let spot = self.whole.spot();
                 spot.read_patiently(&self.body).ok().or_else(|| spot.read_as_is()).unwrap_or_else(T::new_zeroed)
@@ -233,8 +233,8 @@ macro_rules! read_modify_write {
         pub fn $name(&self, $by: T) -> T {
             if T::DIRECT {
                 match form::<T>() {
-                    Form::Word64 => return from_bits(self.word64.$name(bits64_of(&$by), order!(value_change, Ordering::AcqRel))),
-                    _ => return from_bits(u64::from(self.word32.$name(bits32_of(&$by), order!(value_change, Ordering::AcqRel)))),
+                    Form::Word64 => return from_bits(self.word64.$name(bits64_of(&$by), order!(value_change, AcqRel))),
+                    _ => return from_bits(u64::from(self.word32.$name(bits32_of(&$by), order!(value_change, AcqRel)))),
                 }
             }
             self.change(|old| ($op)(old, $by))
@@ -278,7 +278,7 @@ impl<T: Integer> Value<T> {
     /// The value found, if it was another.
     #[inline]
     pub fn compare_exchange(&self, current: T, new: T) -> Result<T, T> {
-        let (ok, err) = (order!(value_change, Ordering::AcqRel), order!(value_load, Ordering::Acquire));
+        let (ok, err) = (order!(value_change, AcqRel), order!(value_load, Acquire));
         match form::<T>() {
             Form::Word64 => {
                 let answer = self.word64.compare_exchange(bits64_of(&current), bits64_of(&new), ok, err);

@@ -11,7 +11,7 @@
 //! ```
 
 use crate::deadline::Deadline;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::handle::lock::refusal;
 use crate::raw::lock::Acquired;
 use crate::raw::version::{Version, WriteTicket};
@@ -216,9 +216,4 @@ impl<T: PlainData + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.copy.fmt(f)
     }
-}
-
-/// What a type of this size can not be.
-pub(crate) fn too_large(what: &'static str) -> Error {
-    Error::invalid(what, "it is larger than the address space")
 }
