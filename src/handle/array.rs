@@ -123,7 +123,10 @@ impl<T: PlainData> Array<T> {
     /// All-zero bytes; only for those who fill it at once, where zero is no value of the type.
     fn zeroed(len: usize) -> Result<Self> {
         if len == 0 || size_of::<T>() == 0 {
-            return Err(Error::invalid("an Array of nothing", "its length and the size of its elements must be at least 1"));
+            return Err(Error::invalid(
+                "an Array of nothing",
+                "its length and the size of its elements must be at least 1",
+            ));
         }
         let Some(bytes) = (len as u64).checked_mul(stride::<T>()) else {
             return Err(Error::invalid(format!("an Array of {len} elements"), "it is larger than the address space"));
@@ -239,8 +242,14 @@ impl<T: PlainData> Array<T> {
         let range = self.range(start..start.saturating_add(from.len()))?;
         let elements = self.elements(&range);
         match size_of::<T>() {
-            1 => elements.bytes.iter().zip(from).for_each(|(cell, v)| cell.store(bits32_of(v) as u8, Ordering::Relaxed)),
-            2 => elements.halves.iter().zip(from).for_each(|(cell, v)| cell.store(bits32_of(v) as u16, Ordering::Relaxed)),
+            1 => {
+                elements.bytes.iter().zip(from).for_each(|(cell, v)| cell.store(bits32_of(v) as u8, Ordering::Relaxed))
+            }
+            2 => elements
+                .halves
+                .iter()
+                .zip(from)
+                .for_each(|(cell, v)| cell.store(bits32_of(v) as u16, Ordering::Relaxed)),
             4 => elements.words.iter().zip(from).for_each(|(cell, v)| cell.store(bits32_of(v), Ordering::Relaxed)),
             8 => elements.doubles.iter().zip(from).for_each(|(cell, v)| cell.store(bits64_of(v), Ordering::Relaxed)),
             _ => range.zip(from).try_for_each(|(index, value)| self.set(index, *value))?,
@@ -259,7 +268,10 @@ impl<T: PlainData> Array<T> {
         T: FromBytes,
     {
         if !is_single::<T>() {
-            return Err(Error::invalid("a view", format!("elements of {} bytes are no single atomics; use `get`, `set` and `copy_to`", size_of::<T>())));
+            return Err(Error::invalid(
+                "a view",
+                format!("elements of {} bytes are no single atomics; use `get`, `set` and `copy_to`", size_of::<T>()),
+            ));
         }
         let start = match range.start_bound() {
             Bound::Included(start) => *start,
@@ -276,7 +288,10 @@ impl<T: PlainData> Array<T> {
 
     fn range(&self, range: Range<usize>) -> Result<Range<usize>> {
         if range.start > range.end || range.end > self.len {
-            return Err(Error::invalid(format!("elements {} to {}", range.start, range.end), format!("the Array has {}", self.len)));
+            return Err(Error::invalid(
+                format!("elements {} to {}", range.start, range.end),
+                format!("the Array has {}", self.len),
+            ));
         }
         Ok(range)
     }

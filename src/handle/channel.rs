@@ -51,7 +51,8 @@ impl Channel {
         let plan = QueuePlan::from_shape(body.shape()).ok_or_else(bad)?;
         let geometry = Geometry::new(plan.capacity).ok_or_else(bad)?;
         let item_fits = fixed.is_none_or(|size| size <= plan.cell_bytes as usize);
-        if !item_fits || plan.is_coded == fixed.is_some() || plan.rows as usize != body.attachment().fixed().rows.len() {
+        if !item_fits || plan.is_coded == fixed.is_some() || plan.rows as usize != body.attachment().fixed().rows.len()
+        {
             return Err(bad());
         }
         let side = |which| -> Result<Side> {
@@ -96,7 +97,9 @@ impl Channel {
         let (life, ring) = (self.body.life()?, self.ring());
         let gone = || self.receivers.all_gone(life);
         let ticket = match wait {
-            None => ring.try_push(life).map_err(|why| if why == Refusal::Full && gone() { Refusal::Disconnected } else { why }),
+            None => ring
+                .try_push(life)
+                .map_err(|why| if why == Refusal::Full && gone() { Refusal::Disconnected } else { why }),
             Some(deadline) => ring.push_unless(life, &mut Patience::new(deadline), gone),
         };
         let ticket = ticket.map_err(|why| refused(why, "receiver"))?;
@@ -121,7 +124,9 @@ impl Channel {
         let ticket = match wait {
             None => match ring.pop_now(life) {
                 // What the gone sent is visible once they are gone.
-                Err(Refusal::Empty) if gone() => ring.pop_now(life).map_err(|why| if why == Refusal::Empty { Refusal::Disconnected } else { why }),
+                Err(Refusal::Empty) if gone() => {
+                    ring.pop_now(life).map_err(|why| if why == Refusal::Empty { Refusal::Disconnected } else { why })
+                }
                 other => other,
             },
             Some(deadline) => ring.pop_unless(life, &mut Patience::new(deadline), gone),
@@ -150,7 +155,9 @@ impl Channel {
         // The cell is freed whatever it says, so that nobody waits behind it.
         let raw = (len <= u64::from(self.plan.cell_bytes)).then(|| T::copy_out(payload, len as usize));
         self.ring().free(self.body.life()?, ticket);
-        raw.ok_or_else(|| Error::corrupt(WHAT, format!("an item says it has {len} bytes, a cell has {}", self.plan.cell_bytes)))
+        raw.ok_or_else(|| {
+            Error::corrupt(WHAT, format!("an item says it has {len} bytes, a cell has {}", self.plan.cell_bytes))
+        })
     }
 
     pub(crate) fn items(&self) -> &Signal {

@@ -80,7 +80,9 @@ pub struct Lock {
 #[derive(thiserror::Error)]
 pub enum LockError<G> {
     /// The lock is held now, by this guard, but an earlier holder died: what it guards may be half changed.
-    #[error("the lock is held, but an earlier holder of it died; repair what it guards, then call `mark_consistent` on the guard")]
+    #[error(
+        "the lock is held, but an earlier holder of it died; repair what it guards, then call `mark_consistent` on the guard"
+    )]
     OwnerDied(G),
     /// The lock was not taken.
     #[error(transparent)]
@@ -224,7 +226,10 @@ impl<G> LockError<G> {
 impl From<LockError<LockGuard<'_>>> for Error {
     fn from(error: LockError<LockGuard<'_>>) -> Self {
         match error {
-            LockError::OwnerDied(_) => Error::corrupt("what the lock guards", "a holder died while it held the lock, and nobody called `mark_consistent` since"),
+            LockError::OwnerDied(_) => Error::corrupt(
+                "what the lock guards",
+                "a holder died while it held the lock, and nobody called `mark_consistent` since",
+            ),
             LockError::Failed(error) => error,
         }
     }

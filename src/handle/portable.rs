@@ -19,7 +19,10 @@ pub(crate) fn serialize<S: Serializer>(segment: &Segment, serializer: S) -> Resu
 }
 
 /// Reads a handle: finds its segment by its place, and attaches.
-pub(crate) fn deserialize<'de, D: Deserializer<'de>, H>(deserializer: D, attach: impl FnOnce(&Segment) -> Result<H>) -> Result<H, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>, H>(
+    deserializer: D,
+    attach: impl FnOnce(&Segment) -> Result<H>,
+) -> Result<H, D::Error> {
     let segment = Segment::deserialize(deserializer).inspect_err(|_| REFUSED.set(true))?;
     attach(&segment).map_err(de::Error::custom)
 }

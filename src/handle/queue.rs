@@ -94,10 +94,16 @@ impl<T: Item> QueueOptions<T> {
         let fixed = <T as Coded>::FIXED;
         let (least, cell_bytes) = (fixed.unwrap_or(1), self.cell_bytes.or(fixed).unwrap_or(ENCODED_CELL));
         if self.capacity == 0 || self.capacity > CAPACITY_MAX {
-            return Err(Error::invalid(format!("a Queue of {} items", self.capacity), format!("it must hold 1 to {CAPACITY_MAX}")));
+            return Err(Error::invalid(
+                format!("a Queue of {} items", self.capacity),
+                format!("it must hold 1 to {CAPACITY_MAX}"),
+            ));
         }
         if cell_bytes < least || cell_bytes > CELL_MAX {
-            return Err(Error::invalid(format!("a Queue with cells of {cell_bytes} bytes"), format!("a cell must have {least} to {CELL_MAX}")));
+            return Err(Error::invalid(
+                format!("a Queue with cells of {cell_bytes} bytes"),
+                format!("a cell must have {least} to {CELL_MAX}"),
+            ));
         }
         // Both fit: compared above.
         let (capacity, cell_bytes) = (self.capacity as u32, cell_bytes as u32);

@@ -105,7 +105,8 @@ impl Semaphore {
             ));
         }
         let bytes = semaphore_cells() + 4 * u64::from(max);
-        let semaphore = Self::attach(&Segment::with_object(ObjectKind::Semaphore, TypeTag::NONE, bytes, [max.into(), 0, 0, 0])?)?;
+        let semaphore =
+            Self::attach(&Segment::with_object(ObjectKind::Semaphore, TypeTag::NONE, bytes, [max.into(), 0, 0, 0])?)?;
         semaphore.add_permits(permits)?;
         Ok(semaphore)
     }
@@ -121,7 +122,12 @@ impl Semaphore {
         if max == 0 || max > u64::from(PERMITS_MAX) {
             return Err(bad_shape(ObjectKind::Semaphore, shape));
         }
-        Ok(Self { header: body.placed(0)?, cells: body.placed_slice(semaphore_cells(), max)?, body, hint: AtomicU32::new(0) })
+        Ok(Self {
+            header: body.placed(0)?,
+            cells: body.placed_slice(semaphore_cells(), max)?,
+            body,
+            hint: AtomicU32::new(0),
+        })
     }
 
     /// Takes a permit, waiting as long as it takes.
@@ -242,15 +248,25 @@ impl Semaphore {
         let (life, permits) = (self.body.life()?, self.permits());
         let got = match n {
             // Busy only after a question about every holder's life.
-            1 => permits.try_acquire(life, self.hint(), false).or_else(|_| permits.try_acquire(life, 0, true)).map(Held::One),
+            1 => permits
+                .try_acquire(life, self.hint(), false)
+                .or_else(|_| permits.try_acquire(life, 0, true))
+                .map(Held::One),
             _ => self.gather(n, |taken| permits.try_acquire_many(life, n as usize, taken))?,
         };
         self.settle(got)
     }
 
-    fn gather(&self, n: u32, take: impl FnOnce(&mut Vec<usize>) -> Result<(), Refused>) -> Result<Result<Held, Refused>> {
+    fn gather(
+        &self,
+        n: u32,
+        take: impl FnOnce(&mut Vec<usize>) -> Result<(), Refused>,
+    ) -> Result<Result<Held, Refused>> {
         if n == 0 || n as usize > self.cells.len() {
-            return Err(Error::invalid(format!("acquiring {n} permits"), format!("the Semaphore can have {}", self.cells.len())));
+            return Err(Error::invalid(
+                format!("acquiring {n} permits"),
+                format!("the Semaphore can have {}", self.cells.len()),
+            ));
         }
         let mut taken = Vec::with_capacity(n as usize);
         Ok(take(&mut taken).map(|()| Held::Many(taken)))

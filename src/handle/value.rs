@@ -117,7 +117,13 @@ impl<T: PlainData> Value<T> {
     /// `is_wrong_type` when the segment holds something else, or a value of another type.
     pub fn attach(segment: &Segment) -> Result<Self> {
         let body = segment.object(ObjectKind::Value, &TypeTag::of::<T>(Encoding::Plain))?;
-        Ok(Self { word32: body.placed(0)?, word64: body.placed(0)?, whole: Whole::at(&body, 0, size_of::<T>())?, body, _type: PhantomData })
+        Ok(Self {
+            word32: body.placed(0)?,
+            word64: body.placed(0)?,
+            whole: Whole::at(&body, 0, size_of::<T>())?,
+            body,
+            _type: PhantomData,
+        })
     }
 
     /// The value now, or an error that says why there is none.
@@ -162,7 +168,12 @@ impl<T: PlainData> Value<T> {
                 let mut seen = self.word32.load(order!(value_load, Acquire));
                 for _ in 0..ROUNDS {
                     let old = try_from_bits(u64::from(seen))?;
-                    match self.word32.compare_exchange(seen, bits32_of(&change(old)), order!(value_change, AcqRel), order!(value_load, Acquire)) {
+                    match self.word32.compare_exchange(
+                        seen,
+                        bits32_of(&change(old)),
+                        order!(value_change, AcqRel),
+                        order!(value_load, Acquire),
+                    ) {
                         Ok(_) => return Ok(old),
                         Err(now) => seen = now,
                     }
@@ -172,7 +183,12 @@ impl<T: PlainData> Value<T> {
                 let mut seen = self.word64.load(order!(value_load, Acquire));
                 for _ in 0..ROUNDS {
                     let old = try_from_bits(seen)?;
-                    match self.word64.compare_exchange(seen, bits64_of(&change(old)), order!(value_change, AcqRel), order!(value_load, Acquire)) {
+                    match self.word64.compare_exchange(
+                        seen,
+                        bits64_of(&change(old)),
+                        order!(value_change, AcqRel),
+                        order!(value_load, Acquire),
+                    ) {
                         Ok(_) => return Ok(old),
                         Err(now) => seen = now,
                     }
@@ -199,7 +215,10 @@ impl<T: PlainData> Value<T> {
     pub fn lock(&self) -> Result<ValueGuard<'_, T>> {
         match form::<T>() {
             Form::Whole => self.whole.spot().lock(&self.body, Deadline::NEVER, "the value"),
-            _ => Err(Error::invalid("locking a Value of up to 8 bytes", "it is one atomic word; use `update`, or a `Mutex`")),
+            _ => Err(Error::invalid(
+                "locking a Value of up to 8 bytes",
+                "it is one atomic word; use `update`, or a `Mutex`",
+            )),
         }
     }
 }

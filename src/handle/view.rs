@@ -75,7 +75,9 @@ impl<'a, T: PlainData + FromBytes> ArrayView<'a, T> {
         let outside = || Error::invalid(format!("element {index}"), format!("the view has {}", self.len()));
         match size_of::<T>() {
             1 => self.elements.bytes.get(index).ok_or_else(outside)?.store(bits32_of(&value) as u8, Ordering::Relaxed),
-            2 => self.elements.halves.get(index).ok_or_else(outside)?.store(bits32_of(&value) as u16, Ordering::Relaxed),
+            2 => {
+                self.elements.halves.get(index).ok_or_else(outside)?.store(bits32_of(&value) as u16, Ordering::Relaxed)
+            }
             4 => self.elements.words.get(index).ok_or_else(outside)?.store(bits32_of(&value), Ordering::Relaxed),
             _ => self.elements.doubles.get(index).ok_or_else(outside)?.store(bits64_of(&value), Ordering::Relaxed),
         }
@@ -134,8 +136,12 @@ impl<T: PlainData + FromBytes> Iterator for Iter<'_, T> {
         let (elements, range) = (&self.view.elements, self.next..self.end);
         let narrow = |bits: u32| from_bits(u64::from(bits));
         match size_of::<T>() {
-            1 => elements.bytes[range].iter().fold(init, |acc, cell| f(acc, narrow(cell.load(Ordering::Relaxed).into()))),
-            2 => elements.halves[range].iter().fold(init, |acc, cell| f(acc, narrow(cell.load(Ordering::Relaxed).into()))),
+            1 => {
+                elements.bytes[range].iter().fold(init, |acc, cell| f(acc, narrow(cell.load(Ordering::Relaxed).into())))
+            }
+            2 => elements.halves[range]
+                .iter()
+                .fold(init, |acc, cell| f(acc, narrow(cell.load(Ordering::Relaxed).into()))),
             4 => elements.words[range].iter().fold(init, |acc, cell| f(acc, narrow(cell.load(Ordering::Relaxed)))),
             _ => elements.doubles[range].iter().fold(init, |acc, cell| f(acc, from_bits(cell.load(Ordering::Relaxed)))),
         }

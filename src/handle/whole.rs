@@ -44,7 +44,10 @@ impl Whole {
         let words = plain::words_for(size) as u64;
         let first = offset.saturating_add(size_of::<Version>() as u64);
         let second = first.saturating_add(8 * words);
-        Ok(Self { version: body.placed(offset)?, buffers: [body.placed_slice(first, words)?, body.placed_slice(second, words)?] })
+        Ok(Self {
+            version: body.placed(offset)?,
+            buffers: [body.placed_slice(first, words)?, body.placed_slice(second, words)?],
+        })
     }
 
     pub(crate) fn spot(&self) -> Spot<'_> {
@@ -96,7 +99,12 @@ impl<'a> Spot<'a> {
 
     /// Takes the lock and a private copy of the value.
     #[inline]
-    pub(crate) fn lock<T: PlainData>(self, body: &'a Body, deadline: Deadline, what: &'static str) -> Result<MutexGuard<'a, T>> {
+    pub(crate) fn lock<T: PlainData>(
+        self,
+        body: &'a Body,
+        deadline: Deadline,
+        what: &'static str,
+    ) -> Result<MutexGuard<'a, T>> {
         let life = body.life()?;
         match self.version.lock_field().acquire(life, &mut Patience::new(deadline)) {
             Ok(acquired) => self.guard(body, acquired),

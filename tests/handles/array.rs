@@ -34,8 +34,12 @@ fn an_array_is_made_of_a_slice_or_of_one_value() {
 
 #[test]
 fn no_addition_of_any_thread_is_lost() {
-    let (bytes, halves, words, doubles) =
-        (Array::<u8>::new(8).unwrap(), Array::<i16>::new(8).unwrap(), Array::<u32>::new(8).unwrap(), Array::<i64>::new(8).unwrap());
+    let (bytes, halves, words, doubles) = (
+        Array::<u8>::new(8).unwrap(),
+        Array::<i16>::new(8).unwrap(),
+        Array::<u32>::new(8).unwrap(),
+        Array::<i64>::new(8).unwrap(),
+    );
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -88,7 +92,10 @@ fn a_view_shows_its_range() {
     assert_eq!(array.view(..).unwrap().len(), 5);
     assert!(array.view(5..).unwrap().is_empty());
     let bytes = Array::from_slice(b"mutirao").unwrap();
-    assert_eq!(bytes.view(..).unwrap().into_iter().map(u32::from).sum::<u32>(), b"mutirao".iter().map(|b| u32::from(*b)).sum());
+    assert_eq!(
+        bytes.view(..).unwrap().into_iter().map(u32::from).sum::<u32>(),
+        b"mutirao".iter().map(|b| u32::from(*b)).sum()
+    );
     assert_eq!(Array::from_slice(&[1_u16, 2]).unwrap().view(..).unwrap().iter().sum::<u16>(), 3);
     assert_eq!(Array::from_slice(&[1_i32, -2]).unwrap().view(..).unwrap().iter().sum::<i32>(), -1);
 }

@@ -65,7 +65,7 @@ fn every_item_of_every_thread_arrives_once() {
             let senders: Vec<_> = (0..2)
                 .map(|sender| {
                     let queue = Queue::attach(&received(queue.segment())).unwrap();
-                    scope.spawn(move || queue.send_all((0..5_000).map(|n| Plain([n * 2 + sender; 8]))).unwrap())
+                    scope.spawn(move || queue.send_all((0..5_000_u64).map(|n| Plain([n * 2 + sender; 8]))).unwrap())
                 })
                 .collect();
             let receivers: Vec<_> = (0..2)
