@@ -15,9 +15,16 @@ mod participant;
 #[cfg(not(mutirao_model))]
 mod raw;
 #[cfg(not(mutirao_model))]
+mod segment;
+#[cfg(not(mutirao_model))]
 mod sync;
 #[cfg(not(mutirao_model))]
 mod sys;
+
+#[cfg(not(mutirao_model))]
+pub use crate::error::{Error, Result};
+#[cfg(not(mutirao_model))]
+pub use crate::segment::{Inspection, ObjectReport, ParticipantReport, PlainData, Segment};
 
 // Under the model checker only these floors exist, and the models of `tests/loom` reach into them.
 #[cfg(mutirao_model)]
