@@ -124,7 +124,8 @@ fn door_plates(tree: &Tree) -> Vec<String> {
             };
             let is_door = ["mod ", "use "].iter().any(|door| bare.starts_with(door));
             let is_root_only = ["compile_error!", "struct ReadmeDoctests"].iter().any(|item| bare.starts_with(item));
-            if !is_door && !(is_root_only && file.path == "src/lib.rs") {
+            let is_root = file.path == "src/lib.rs";
+            if !(is_door || is_root_only && is_root) {
                 found.push(format!(
                     "{}: holds `{}`; a door plate has mod, use and prose",
                     file.path,
@@ -168,9 +169,11 @@ fn unsafe_rooms(tree: &Tree) -> Vec<String> {
                 .push(format!("{}: an unsafe room opens with prose, `#![allow(unsafe_code)]` and a reason", file.path));
         }
     }
-    for room in ["src/raw/mod.rs", "src/handle/mod.rs", "src/cli/mod.rs"] {
-        if tree.file(room).is_some_and(|file| !file.code.contains("#![forbid(unsafe_code)]")) {
-            found.push(format!("{room}: does not say `#![forbid(unsafe_code)]`"));
+    for room in ["src/raw/", "src/handle/", "src/cli/"] {
+        let forbids = |file: &File| file.code.contains("#![forbid(unsafe_code)]");
+        let whole_room = tree.file(&format!("{room}mod.rs")).is_none_or(forbids);
+        for file in tree.src().filter(|file| file.path.starts_with(room) && !whole_room && !forbids(file)) {
+            found.push(format!("{}: does not say `#![forbid(unsafe_code)]`, nor does its mod.rs", file.path));
         }
     }
     if tree.file("src/lib.rs").is_some_and(|file| !file.code.contains("#![deny(unsafe_code)]")) {
