@@ -6,7 +6,32 @@ compile_error!("mutirao runs on Linux 5.16 or newer; other systems are not suppo
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("mutirao needs a 64-bit target");
 
+#[cfg(not(mutirao_model))]
 mod deadline;
 #[cfg(not(mutirao_model))]
 mod error;
+#[cfg(not(mutirao_model))]
 mod participant;
+#[cfg(not(mutirao_model))]
+mod raw;
+#[cfg(not(mutirao_model))]
+mod sync;
+#[cfg(not(mutirao_model))]
+mod sys;
+
+// Under the model checker only these floors exist, and the models of `tests/loom` reach into them.
+#[cfg(mutirao_model)]
+#[doc(hidden)]
+pub mod deadline;
+#[cfg(mutirao_model)]
+#[doc(hidden)]
+pub mod participant;
+#[cfg(mutirao_model)]
+#[doc(hidden)]
+pub mod raw;
+#[cfg(mutirao_model)]
+#[doc(hidden)]
+pub mod sync;
+#[cfg(mutirao_model)]
+#[doc(hidden)]
+pub use sync::model;

@@ -1,0 +1,6 @@
+//! Algorithms as state machines over atomics. They own no storage, see no payload and ask about lives
+//! through a parameter; what they hand out is a permission. All-zero words are valid and empty, and any
+//! other words are at worst reported as corrupt.
+
+pub mod lock;
+pub mod signal;

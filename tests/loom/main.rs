@@ -1,0 +1,5 @@
+//! Models of the raw machines: every order of the steps of two or three actors, one of whom dies at each of its
+//! steps. `cargo loom [name]` explores them with loom, `cargo shuttle` runs them at random with more threads.
+#![cfg(mutirao_model)]
+
+mod support;
