@@ -3,4 +3,8 @@
 //! other words are at worst reported as corrupt.
 
 pub mod lock;
+pub mod permits;
+pub mod registry;
+pub mod roster;
 pub mod signal;
+pub mod version;
