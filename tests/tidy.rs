@@ -64,7 +64,7 @@ fn floors(tree: &Tree) -> Vec<String> {
             found.push(format!("{}: `{module}` stands on no floor; give it one in tests/tidy.rs", file.path));
             continue;
         };
-        for path in paths_from_crate(&file.code) {
+        for path in paths_from_crate(&file.body) {
             let Some(first) = path.first() else { continue };
             if macros.contains_key(first.as_str()) {
                 continue; // `crate::order!` lives at the root by the rules of the language
@@ -133,6 +133,18 @@ fn door_plates(tree: &Tree) -> Vec<String> {
                 ));
             }
         }
+    }
+    found
+}
+
+/// A file of unit tests is named `..tests.rs`, and is not compiled into the product.
+fn test_files(tree: &Tree) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in tree.src().filter(|file| file.path.ends_with("tests.rs")) {
+        let (folder, name) = file.path.rsplit_once('/').unwrap_or_default();
+        let declared = format!("mod {};", name.trim_end_matches(".rs"));
+        let in_product = |other: &&File| other.path.starts_with(folder) && other.body.contains(&declared);
+        found.extend(tree.src().find(in_product).map(|by| format!("{}: `{declared}` without cfg(test)", by.path)));
     }
     found
 }
@@ -287,10 +299,11 @@ fn machine_paths(tree: &Tree) -> Vec<String> {
 
 type Rule = fn(&Tree) -> Vec<String>;
 
-const RULES: [(&str, Rule); 10] = [
+const RULES: [(&str, Rule); 11] = [
     ("floors", floors),
     ("door plates", door_plates),
     ("file lengths", file_lengths),
+    ("test files", test_files),
     ("unsafe rooms", unsafe_rooms),
     ("atomics", atomics),
     ("total orders", total_orders),
@@ -329,7 +342,11 @@ struct File {
 impl File {
     fn new(path: &str, text: String) -> Self {
         let code = if path.ends_with(".rs") { code_of(&text) } else { String::new() };
-        let (body, test_lines) = without_tests(&code);
+        let (body, test_lines) = if path.starts_with("src/") && path.ends_with("tests.rs") {
+            (String::new(), text.lines().count())
+        } else {
+            without_tests(&code)
+        };
         Self { path: path.into(), text, code, body, test_lines }
     }
 
@@ -541,7 +558,8 @@ fn paths_from_crate(code: &str) -> Vec<Vec<String>> {
     for (at, word) in words(code) {
         let rest = &code[at + word.len()..];
         let is_macro_body = code[..at].ends_with('$'); // expands somewhere else
-        if word == "crate" && rest.starts_with("::") && !is_macro_body {
+        let is_visibility = code[..at].trim_end().ends_with("(in");
+        if word == "crate" && rest.starts_with("::") && !is_macro_body && !is_visibility {
             path_tree(&mut rest[2..].chars().peekable(), &mut Vec::new(), &mut paths);
         }
     }
@@ -777,6 +795,14 @@ fn a_long_file_is_found_and_its_tests_are_not_counted() {
     is_found(file_lengths, &[("src/raw/bad.rs", &long)], "401 lines");
     let tests = format!("fn f() {{}}\n#[cfg(all(test, not(x)))]\nmod tests {{\n{}}}\n", "fn t() {}\n".repeat(900));
     assert_eq!(file_lengths(&house(&[("src/raw/good.rs", &tests)])), Vec::<String>::new());
+}
+
+#[test]
+fn a_test_file_in_the_product_is_found() {
+    let tests = ("src/raw/ring_tests.rs", "use crate::process::spawn::Process;");
+    is_found(test_files, &[tests, ("src/raw/mod.rs", "//! x\nmod ring_tests;")], "without cfg(test)");
+    let good = house(&[tests, ("src/raw/mod.rs", "//! x\n#[cfg(all(test, not(a)))]\nmod ring_tests;")]);
+    assert_eq!((test_files(&good), floors(&good)), (vec![], vec![]));
 }
 
 #[test]
