@@ -3,10 +3,7 @@
 //! They are generic over what they talk to, and import nothing, so that the very same file is included by
 //! the examples, where it runs between processes, and by the models, where every interleaving of it is
 //! explored, with a death at every step: the loop that runs is the loop that was checked.
-#![allow(
-    dead_code,
-    reason = "each program that includes this file runs some of the loops"
-)]
+#![allow(dead_code, reason = "each program that includes this file runs some of the loops")]
 
 /// A bounded queue, as these loops see it.
 pub trait Channel {
@@ -56,10 +53,7 @@ pub trait Number {
 /// A producer: sends every item, and says how many were sent.
 ///
 /// An item whose `send` returned is in the queue, whatever happens to this process afterwards.
-pub fn produce<C: Channel>(
-    items: impl IntoIterator<Item = C::Item>,
-    channel: &C,
-) -> Result<u64, C::Error> {
+pub fn produce<C: Channel>(items: impl IntoIterator<Item = C::Item>, channel: &C) -> Result<u64, C::Error> {
     let mut sent = 0;
     for item in items {
         channel.send(item)?;
@@ -80,11 +74,7 @@ pub fn consume<C: Channel, T: Tally<C::Item>>(channel: &C, tally: &T) -> Result<
 }
 
 /// Adds one `times` times: lock, read, add, write, unlock. The lock alone keeps the count exact.
-pub fn increment_locked<M: Mutual, N: Number>(
-    lock: &M,
-    number: &N,
-    times: u64,
-) -> Result<(), M::Error> {
+pub fn increment_locked<M: Mutual, N: Number>(lock: &M, number: &N, times: u64) -> Result<(), M::Error> {
     for _ in 0..times {
         let held = lock.lock()?;
         number.store(number.load() + 1);
