@@ -5,7 +5,7 @@
 //! under a living handle, as a hostile neighbour would do it.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use rustix::fs::{MemfdFlags, SealFlags};
 /// Long enough to sleep once, short enough to fuzz.
 const MOMENT: Duration = Duration::from_micros(1500);
 
-/// The largest file that an input makes.
-const PAGES_MAX: u16 = 64;
+/// As much of a segment is read and overwritten.
+const PAGES_MAX: u64 = 64;
 
+/// A valid segment, overwritten here and there: before it is attached, or under living handles.
 #[derive(Arbitrary, Debug)]
-enum Image {
-    /// The bytes as they are, in a file of so many pages (zero: of their own length).
-    Raw { pages: u16, sealed: bool, bytes: Vec<u8> },
-    /// A valid segment, overwritten here and there.
-    Patched { kind: Kind, attached: bool, patches: Vec<Patch> },
+struct Forged {
+    kind: Kind,
+    attached: bool,
+    patches: Vec<Patch>,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -59,34 +59,64 @@ enum Bytes {
     Any(Vec<u8>),
 }
 
-/// One input.
+/// One input. The first byte says what the others are: zero for the bytes of a file behind its length in
+/// pages, one for the same in a file that is not sealed, all else for a forged segment.
 pub fn segment(bytes: &[u8]) {
-    let Ok(image) = Image::arbitrary_take_rest(Unstructured::new(bytes)) else { return };
-    match image {
-        Image::Raw { pages, sealed, bytes } => {
-            let len = if pages == 0 { bytes.len() as u64 } else { u64::from(pages % PAGES_MAX) * 4096 };
-            try_attach(file(&bytes, len, sealed));
+    match bytes {
+        [how @ (0 | 1), pages, bytes @ ..] => {
+            let len = if *pages == 0 { bytes.len() as u64 } else { u64::from(*pages) * 4096 };
+            try_attach(file(bytes, len, *how == 0));
         }
-        Image::Patched { kind, attached: false, patches } => {
-            let mut bytes = image_of(&whole(kind));
-            for patch in &patches {
-                apply(patch, &mut bytes);
+        [_, bytes @ ..] => {
+            if let Ok(forged) = Forged::arbitrary_take_rest(Unstructured::new(bytes)) {
+                try_forged(&forged);
             }
-            let len = bytes.len() as u64;
-            try_attach(file(&bytes, len, true));
         }
-        Image::Patched { kind, attached: true, patches } => {
-            let segment = whole(kind);
-            let handles = Handles::attach(&segment);
-            let file = File::from(segment.as_fd().try_clone_to_owned().expect("a descriptor"));
-            for patch in &patches {
-                let mut bytes = image_of(&segment);
-                apply(patch, &mut bytes);
-                file.write_all_at(&bytes, 0).expect("a segment can be written");
-                handles.use_all();
+        [] => {}
+    }
+}
+
+fn try_forged(forged: &Forged) {
+    let segment = whole(forged.kind);
+    if forged.attached {
+        let handles = Handles::attach(&segment);
+        let file = File::from(segment.as_fd().try_clone_to_owned().expect("a descriptor"));
+        for patch in &forged.patches {
+            let image = image_of(&segment);
+            let (at, bytes) = patch.on(&image);
+            file.write_all_at(&bytes, at as u64).expect("a segment can be written");
+            handles.use_all();
+        }
+        let _ = format!("{:?}", segment.inspect());
+        return;
+    }
+    let mut image = image_of(&segment);
+    drop(segment);
+    for patch in &forged.patches {
+        let (at, bytes) = patch.on(&image);
+        image[at..at + bytes.len()].copy_from_slice(&bytes);
+    }
+    let len = image.len() as u64;
+    try_attach(file(&image, len, true));
+}
+
+impl Patch {
+    /// Where and what to write, within the image.
+    fn on(&self, image: &[u8]) -> (usize, Vec<u8>) {
+        let mut bytes = match &self.bytes {
+            Bytes::Word(word) => word.to_ne_bytes().to_vec(),
+            Bytes::Half(half) => half.to_ne_bytes().to_vec(),
+            Bytes::Zeroes(n) => vec![0; usize::from(*n)],
+            Bytes::Ones(n) => vec![0xff; usize::from(*n)],
+            Bytes::From(at) => {
+                let at = *at as usize % image.len() & !7;
+                image.get(at..at + 8).unwrap_or_default().to_vec()
             }
-            let _ = format!("{:?}", segment.inspect());
-        }
+            Bytes::Any(bytes) => bytes.clone(),
+        };
+        let at = self.at as usize % image.len();
+        bytes.truncate(image.len() - at);
+        (at, bytes)
     }
 }
 
@@ -115,26 +145,10 @@ fn whole(kind: Kind) -> Segment {
 
 fn image_of(segment: &Segment) -> Vec<u8> {
     let file = File::from(segment.as_fd().try_clone_to_owned().expect("a descriptor"));
-    let len = file.metadata().expect("metadata").len().min(u64::from(PAGES_MAX) * 4096);
+    let len = file.metadata().expect("metadata").len().min(PAGES_MAX * 4096);
     let mut bytes = vec![0; len as usize];
     file.read_exact_at(&mut bytes, 0).expect("a segment can be read");
     bytes
-}
-
-fn apply(patch: &Patch, image: &mut [u8]) {
-    let word = |image: &[u8], at: usize| image.get(at..at + 8).map(<[u8]>::to_vec).unwrap_or_default();
-    let bytes = match &patch.bytes {
-        Bytes::Word(word) => word.to_ne_bytes().to_vec(),
-        Bytes::Half(half) => half.to_ne_bytes().to_vec(),
-        Bytes::Zeroes(n) => vec![0; usize::from(*n)],
-        Bytes::Ones(n) => vec![0xff; usize::from(*n)],
-        Bytes::From(at) => word(image, *at as usize % image.len().max(1) & !7),
-        Bytes::Any(bytes) => bytes.clone(),
-    };
-    let at = patch.at as usize % image.len().max(1);
-    for (to, from) in image[at..].iter_mut().zip(bytes) {
-        *to = from;
-    }
 }
 
 fn file(bytes: &[u8], len: u64, sealed: bool) -> OwnedFd {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::hint::black_box;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -45,8 +46,9 @@ pub fn semaphore() -> mutirao::Result<f64> {
 }
 
 pub fn sem_t() -> io::Result<f64> {
-    let shared = MmapOptions::new().len(4096).map_anon()?;
-    let semaphore = shared.as_ptr().cast_mut().cast::<libc::sem_t>();
+    let file = shared_page()?;
+    let shared = MmapOptions::new().len(4096).map_raw(&file)?;
+    let semaphore = shared.as_mut_ptr().cast::<libc::sem_t>();
     // SAFETY: the mapping is shared, large enough, aligned to a page and outlives every use below.
     if unsafe { libc::sem_init(semaphore, 1, 1) } != 0 {
         return Err(io::Error::last_os_error());
@@ -94,9 +96,8 @@ fn add_to_value((number, ready): (Value<u64>, Value<u64>)) {
 
 /// The same with nothing between: an atomic in a mapping of the same file.
 pub fn bare_atomic() -> Result<f64, Box<dyn std::error::Error>> {
-    let file = File::from(rustix::fs::memfd_create("bare", rustix::fs::MemfdFlags::CLOEXEC)?);
-    file.set_len(4096)?;
-    let path = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&file));
+    let file = shared_page()?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
     let words = Words::map(&path)?;
     let other = Process::spawn(add_to_atomic, path)?;
     let rate = words.race();
@@ -108,6 +109,12 @@ pub fn bare_atomic() -> Result<f64, Box<dyn std::error::Error>> {
 fn add_to_atomic(path: String) {
     pin(1);
     Words::map(&path).expect("the parent's file").race();
+}
+
+fn shared_page() -> io::Result<File> {
+    let file = File::from(rustix::fs::memfd_create("bare", rustix::fs::MemfdFlags::CLOEXEC)?);
+    file.set_len(4096)?;
+    Ok(file)
 }
 
 struct Words(MmapRaw);
