@@ -23,8 +23,8 @@ use mutirao::{Array, Process, Queue, Value};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a cell of the queue, and the most text that goes into one item.
-const CELL_BYTES: u32 = 1024;
-const TEXT_BYTES: usize = CELL_BYTES as usize - 16;
+const CELL_BYTES: usize = 1024;
+const TEXT_BYTES: usize = CELL_BYTES - 16;
 
 /// Words of this many characters or more share the last place of the array of lengths.
 const LONGEST: usize = 24;
@@ -249,7 +249,7 @@ fn run(options: &Options) -> Result<bool, String> {
 impl Shared {
     fn new(options: &Options) -> mutirao::Result<Self> {
         Ok(Self {
-            lines: Queue::options().cell_bytes(CELL_BYTES).build(options.capacity)?,
+            lines: Queue::options().capacity(options.capacity).cell_bytes(CELL_BYTES).create()?,
             sent: Value::new(0)?,
             words: Value::new(0)?,
             lengths: Array::new(LONGEST + 1)?,

@@ -131,7 +131,7 @@ fn whole(kind: Kind) -> Segment {
         Kind::Mutex => Mutex::new([7u64; 4]).expect("a mutex").segment().clone(),
         Kind::Semaphore => Semaphore::new(3).expect("a semaphore").segment().clone(),
         Kind::Queue => {
-            let queue = Queue::<String>::options().cell_bytes(32).build(4).expect("a queue");
+            let queue = Queue::<String>::options().capacity(4).cell_bytes(32).create().expect("a queue");
             queue.try_send("one".to_owned()).expect("an empty queue");
             queue.segment().clone()
         }
