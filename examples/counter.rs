@@ -100,10 +100,13 @@ fn work((shared, me, how, increments): (Shared, usize, How, u64)) {
         }
     };
     let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    if let Err(why) = done.and_then(|()| shared.took.set(me, took.max(1))) {
-        eprintln!("worker {me}: {why}");
-        std::process::exit(1);
-    }
+    done.and_then(|()| shared.took.set(me, took.max(1))).unwrap_or_else(|why| give_up(&why));
+}
+
+/// A worker that can not go on says why and leaves; its parent sees the exit code.
+fn give_up(why: &mutirao::Error) {
+    eprintln!("worker {}: {why}", std::process::id());
+    std::process::exit(1)
 }
 
 struct Plain<'a>(&'a Value<u64>);
@@ -114,7 +117,7 @@ impl loops::Number for Plain<'_> {
     }
 
     fn store(&self, value: u64) {
-        self.0.store(value);
+        self.0.store(value).unwrap_or_else(|why| give_up(&why));
     }
 
     fn fetch_add(&self, n: u64) {
