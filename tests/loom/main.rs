@@ -2,4 +2,8 @@
 //! steps. `cargo loom [name]` explores them with loom, `cargo shuttle` runs them at random with more threads.
 #![cfg(mutirao_model)]
 
+mod ring;
+mod ring_death;
+mod ring_edges;
+mod ring_harness;
 mod support;
