@@ -2,4 +2,11 @@
 //! steps. `cargo loom [name]` explores them with loom, `cargo shuttle` runs them at random with more threads.
 #![cfg(mutirao_model)]
 
+mod lock;
+mod permits;
+mod registry;
+mod roster;
+mod selftest;
+mod signal;
 mod support;
+mod version;
