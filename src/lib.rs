@@ -47,7 +47,10 @@ mod sys;
 #[cfg(not(mutirao_model))]
 pub use crate::error::{Error, Result};
 #[cfg(not(mutirao_model))]
-pub use crate::handle::*;
+pub use crate::handle::{
+    Array, ArrayView, Integer, Item, Items, Lock, LockError, LockGuard, Mutex, MutexGuard, OwnedPermit, PERMITS_MAX,
+    Permit, Plain, Queue, QueueOptions, Receiver, SendError, Semaphore, Sender, Value, ValueGuard,
+};
 #[cfg(not(mutirao_model))]
 pub use crate::process::{Options, Outcome, Process, init, testing};
 #[cfg(not(mutirao_model))]
