@@ -13,6 +13,8 @@ mod error;
 #[cfg(not(mutirao_model))]
 mod participant;
 #[cfg(not(mutirao_model))]
+mod process;
+#[cfg(not(mutirao_model))]
 mod raw;
 #[cfg(not(mutirao_model))]
 mod segment;
@@ -23,6 +25,8 @@ mod sys;
 
 #[cfg(not(mutirao_model))]
 pub use crate::error::{Error, Result};
+#[cfg(not(mutirao_model))]
+pub use crate::process::{Options, Outcome, Process, init, testing};
 #[cfg(not(mutirao_model))]
 pub use crate::segment::{Inspection, ObjectReport, ParticipantReport, PlainData, Segment};
 
