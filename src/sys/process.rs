@@ -197,6 +197,32 @@ pub(crate) fn receive_message(
     Ok(message.bytes)
 }
 
+/// Sends bytes (at least one) and any number of descriptors over a connected socket of any kind.
+pub(crate) fn send_descriptors(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let (first, rest) = fds.split_at(fds.len().min(DESCRIPTORS_MAX));
+    let mut sent = send_message(socket, bytes, first, true)?;
+    while let Some(unsent) = bytes.get(sent..).filter(|unsent| !unsent.is_empty()) {
+        sent += send_message(socket, unsent, &[], true)?;
+    }
+    for fds in rest.chunks(DESCRIPTORS_MAX) {
+        send_message(socket, &[0], fds, true)?;
+    }
+    Ok(())
+}
+
+/// Receives `len` bytes, or fewer when the other end is closed, and the descriptors that came with them.
+pub(crate) fn receive_descriptors(socket: BorrowedFd<'_>, len: usize) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let (mut bytes, mut fds, mut received) = (vec![0; len], Vec::new(), 0);
+    while received < len {
+        match receive_message(socket, &mut bytes[received..], &mut fds, true)? {
+            0 => break,
+            more => received += more,
+        }
+    }
+    bytes.truncate(received);
+    Ok((bytes, fds))
+}
+
 /// An anonymous file that holds `bytes`.
 pub(crate) fn file_of(bytes: &[u8]) -> io::Result<OwnedFd> {
     let mut file = File::from(memfd_create(c"mutirao-parcel", MemfdFlags::CLOEXEC)?);

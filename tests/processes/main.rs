@@ -1,6 +1,5 @@
 //! Real processes: what they hand over, how they end, and how they meet on each primitive.
 
-
 mutirao::testing::entry!();
 
 mod life;
