@@ -22,6 +22,7 @@
 //! | ticket | the next one to be claimed |
 //! | id | who claimed the ticket before it; 0: nobody, or that claim is settled |
 //! | C | closed; in the tail only |
+#![forbid(unsafe_code)]
 
 use core::fmt;
 
