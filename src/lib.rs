@@ -11,6 +11,8 @@ mod deadline;
 #[cfg(not(mutirao_model))]
 mod error;
 #[cfg(not(mutirao_model))]
+mod handle;
+#[cfg(not(mutirao_model))]
 mod participant;
 #[cfg(not(mutirao_model))]
 mod process;
@@ -25,6 +27,11 @@ mod sys;
 
 #[cfg(not(mutirao_model))]
 pub use crate::error::{Error, Result};
+#[cfg(not(mutirao_model))]
+pub use crate::handle::{
+    Array, ArrayView, Integer, Item, Items, Lock, LockError, LockGuard, Mutex, MutexGuard, OwnedPermit, PERMITS_MAX,
+    Permit, Plain, Queue, QueueOptions, Receiver, Semaphore, SendError, Sender, Value, ValueGuard,
+};
 #[cfg(not(mutirao_model))]
 pub use crate::process::{Options, Outcome, Process, init, testing};
 #[cfg(not(mutirao_model))]
