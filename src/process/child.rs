@@ -14,8 +14,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::deadline::Deadline;
 use crate::error::{Kind, Result};
-use crate::process::entry::{Answer, Call, Encoded};
-use crate::process::parcel::{self, Incoming, Note};
+use crate::process::entry::{Answer, Encoded};
+use crate::process::parcel::{self, Incoming, Note, Parcel};
 use crate::sys::process as sys;
 
 /// Names the inherited socket in a child's environment.
@@ -79,35 +79,35 @@ pub(crate) fn check_initialised() -> Result<()> {
 }
 
 fn run(socket: &Arc<OwnedFd>) -> io::Result<i32> {
-    let Some(parcel) = Incoming::default().receive(socket.as_fd(), true)? else {
+    let Some(mut parcel) = Incoming::default().receive(socket.as_fd(), true)? else {
         return Ok(REFUSED); // the parent died before it could say what to do
     };
-    let Note::Start { call, detached } = parcel.note else { return Err(io::ErrorKind::InvalidData.into()) };
-    let mut descriptors = parcel.descriptors.into_iter();
-    let (Some(args), Some(parent)) = (descriptors.next(), descriptors.next()) else {
-        return Err(io::ErrorKind::InvalidData.into());
-    };
+    let args = parcel.take()?;
+    let parent = parcel.take()?;
+    let detached = matches!(parcel.note, Note::Start { detached: true, .. });
     if !detached {
         let socket = socket.clone();
         std::thread::Builder::new().name("mutirao-lifeline".into()).spawn(move || watch(&parent, &socket))?;
     }
-    let answer = answer(&call, args, descriptors.collect());
-    let (code, note, body) = match answer {
+    let text = |text: String| Encoded { bytes: text.into_bytes(), segments: Vec::new() };
+    let (code, note, value) = match answer(parcel, args) {
         Answer::Returned(result) => (0, Note::Returned, result),
-        Answer::Panicked(message) => (PANICKED, Note::Panicked, Encoded { bytes: message.into_bytes() }),
-        Answer::Refused(why) => (REFUSED, Note::Refused, Encoded { bytes: why.into_bytes() }),
+        Answer::Panicked(message) => (PANICKED, Note::Panicked, text(message)),
+        Answer::Refused(why) => (REFUSED, Note::Refused, text(why)),
     };
-    let file = sys::file_of(&body.bytes)?;
-    match parcel::send(socket.as_fd(), note, &[file.as_fd()], true) {
+    match parcel::send_value(socket.as_fd(), note, &value, None, true) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(code), // nobody waits for a result when the pipe is broken
     }
 }
 
-fn answer(call: &Call, args: OwnedFd, _segments: Vec<OwnedFd>) -> Answer {
-    match sys::read_all(args) {
-        Ok(bytes) => call.make(Encoded { bytes }),
-        Err(error) => Answer::Refused(format!("reading the arguments: {error}")),
+fn answer(mut parcel: Parcel, args: OwnedFd) -> Answer {
+    let Note::Start { call, .. } = core::mem::replace(&mut parcel.note, Note::Released) else {
+        return Answer::Refused("its parent said something else than what to run".into());
+    };
+    match parcel.into_value(args) {
+        Ok(args) => call.make(args),
+        Err(error) => Answer::Refused(error.to_string()),
     }
 }
 

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Error, Kind, Result};
-use crate::sys::process::{Image, image};
+use crate::segment::handoff;
+use crate::segment::open::Segment;
+use crate::sys::executable::{Image, image};
 
 /// A function, as it travels.
 #[derive(Serialize, Deserialize, Debug)]
@@ -30,9 +32,10 @@ pub(crate) enum Answer {
     Refused(String),
 }
 
-/// A value, encoded.
+/// A value, encoded: bytes, and the segments of the handles in it.
 pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
+    pub(crate) segments: Vec<Segment>,
 }
 
 /// The address of a function of this executable. Invariant: it lies in the executable's code.
@@ -111,15 +114,17 @@ fn message_of(panic: &(dyn core::any::Any + Send)) -> String {
     }
 }
 
-/// Encodes a value.
+/// Encodes a value. The segments of its handles are kept until it was sent.
 pub(crate) fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Encoded> {
-    let bytes = postcard::to_stdvec(value).map_err(|error| Kind::Codec { what, why: error.to_string() })?;
-    Ok(Encoded { bytes })
+    let (bytes, segments) = handoff::export(|| postcard::to_stdvec(value));
+    let bytes = bytes.map_err(|error| Kind::Codec { what, why: error.to_string() })?;
+    Ok(Encoded { bytes, segments })
 }
 
 /// Decodes a value.
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, encoded: Encoded) -> Result<T> {
-    postcard::from_bytes(&encoded.bytes).map_err(|error| Kind::Codec { what, why: error.to_string() }.into())
+    let value = handoff::import(encoded.segments, || postcard::from_bytes(&encoded.bytes));
+    value.map_err(|error| Kind::Codec { what, why: error.to_string() }.into())
 }
 
 #[cfg(test)]

@@ -10,11 +10,14 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::process::entry::Call;
-use crate::sys::process::{DESCRIPTORS_MAX, receive_message, send_message};
+use crate::error::{Error, Result};
+use crate::process::entry::{Call, Encoded};
+use crate::segment::open::Segment;
+use crate::sys::process::{DESCRIPTORS_MAX, file_of, read_all, receive_message, send_message};
 
 /// The longest note in bytes.
 const NOTE_BYTES_MAX: usize = 4096;
@@ -45,7 +48,7 @@ struct Head {
 /// A note and its descriptors.
 pub(crate) struct Parcel {
     pub(crate) note: Note,
-    pub(crate) descriptors: Vec<OwnedFd>,
+    pub(crate) descriptors: VecDeque<OwnedFd>,
 }
 
 fn damaged() -> io::Error {
@@ -77,7 +80,10 @@ impl Incoming {
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>, wait: bool) -> io::Result<Option<Parcel>> {
         loop {
             if let Some(head) = self.head.take_if(|head| head.descriptors as usize <= self.descriptors.len()) {
-                return Ok(Some(Parcel { note: head.note, descriptors: core::mem::take(&mut self.descriptors) }));
+                return Ok(Some(Parcel {
+                    note: head.note,
+                    descriptors: core::mem::take(&mut self.descriptors).into(),
+                }));
             }
             let mut bytes = [0; NOTE_BYTES_MAX];
             let before = self.descriptors.len();
@@ -92,21 +98,44 @@ impl Incoming {
     }
 }
 
-/// Borrows owned descriptors for [`send`].
-pub(crate) fn borrowed(fds: &[OwnedFd]) -> impl Iterator<Item = BorrowedFd<'_>> {
-    fds.iter().map(OwnedFd::as_fd)
+/// Sends a value: its bytes as a file, `beside` it, and the descriptors of its segments.
+pub(crate) fn send_value(
+    socket: BorrowedFd<'_>,
+    note: Note,
+    value: &Encoded,
+    beside: Option<BorrowedFd<'_>>,
+    wait: bool,
+) -> io::Result<()> {
+    let file = file_of(&value.bytes)?;
+    let segments = value.segments.iter().map(Segment::as_fd);
+    let fds: Vec<_> = core::iter::once(file.as_fd()).chain(beside).chain(segments).collect();
+    send(socket, note, &fds, wait)
+}
+
+impl Parcel {
+    /// The first descriptor that is left.
+    pub(crate) fn take(&mut self) -> io::Result<OwnedFd> {
+        self.descriptors.pop_front().ok_or_else(damaged)
+    }
+
+    /// The value whose bytes are in `file`; attaches to the segments whose descriptors are left.
+    pub(crate) fn into_value(self, file: OwnedFd) -> Result<Encoded> {
+        let bytes = read_all(file).map_err(|error| Error::io("reading what another process sent", error))?;
+        let segments = self.descriptors.into_iter().map(Segment::from_fd).collect::<Result<_>>()?;
+        Ok(Encoded { bytes, segments })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::process::{file_of, read_all, socket_pair};
+    use crate::sys::process::socket_pair;
 
     #[test]
     fn a_parcel_with_many_descriptors_arrives_in_order() {
         let (a, b) = socket_pair().unwrap();
         let files: Vec<_> = (0..150u8).map(|i| file_of(&[i]).unwrap()).collect();
-        let fds: Vec<_> = borrowed(&files).collect();
+        let fds: Vec<_> = files.iter().map(OwnedFd::as_fd).collect();
         send(a.as_fd(), Note::Returned, &fds, false).unwrap();
         send(a.as_fd(), Note::Released, &[], false).unwrap();
         let mut incoming = Incoming::default();

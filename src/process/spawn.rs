@@ -17,6 +17,7 @@ use crate::process::entry::{Call, Encoded, decode, encode};
 use crate::process::outcome::Outcome;
 use crate::process::parcel::{self, Incoming, Note, Parcel};
 use crate::sys::clock;
+use crate::sys::fork::{ForkWord, PerProcess};
 use crate::sys::process::{self as sys, Child, Ending};
 
 /// A child process that runs one function and hands back its result.
@@ -65,7 +66,7 @@ pub struct Process<R = ()> {
     /// How it ended, once that is known.
     outcome: Option<Outcome>,
     /// Who spawned it: a process forked from that one leaves the child alone.
-    parent: u32,
+    parent: ForkWord,
     result: PhantomData<fn() -> R>,
 }
 
@@ -117,18 +118,18 @@ impl Options {
         R: Serialize + DeserializeOwned,
     {
         check_initialised()?;
-        take_away_the_ended();
         let call = Call::new(f)?;
         let args = encode("the arguments", &args)?;
         self.start(call, &args).map_err(|error| Error::io("spawning a process", error))
     }
 
     fn start<R>(&self, call: Call, args: &Encoded) -> io::Result<Process<R>> {
+        let parent = leave_unwatched([])?;
         let (socket, theirs) = sys::socket_pair()?;
-        let descriptors = [sys::file_of(&args.bytes)?, sys::own_pidfd()?];
+        let own_pidfd = sys::own_pidfd()?;
         // All of it waits in the socket before the child exists; so it finds it whole, or nothing.
-        let fds: Vec<_> = parcel::borrowed(&descriptors).collect();
-        parcel::send(socket.as_fd(), Note::Start { call, detached: self.detached }, &fds, false)?;
+        let note = Note::Start { call, detached: self.detached };
+        parcel::send_value(socket.as_fd(), note, args, Some(own_pidfd.as_fd()), false)?;
         let child = Child::run_again(VARIABLE, theirs, &self.env)?;
         Ok(Process {
             child: Some(child),
@@ -137,7 +138,7 @@ impl Options {
             listening: true,
             answer: None,
             outcome: None,
-            parent: std::process::id(),
+            parent,
             result: PhantomData,
         })
     }
@@ -195,18 +196,20 @@ impl<R: Serialize + DeserializeOwned> Process<R> {
     fn take(&mut self) -> Result<R> {
         match &self.outcome {
             Some(Outcome::Returned) => {
-                let parcel = self
-                    .answer
-                    .take()
-                    .ok_or_else(|| Error::invalid("join of a process", "its result was handed out before"))?;
-                let (bytes, _descriptors) =
-                    open(parcel).map_err(|error| Error::io("reading a child's result", error))?;
-                decode("the result", Encoded { bytes })
+                let handed_out = || Error::invalid("join of a process", "its result was handed out before");
+                decode("the result", open(self.answer.take().ok_or_else(handed_out)?)?)
             }
             Some(outcome) => Err(Kind::Child { pid: self.id(), how: outcome.to_string() }.into()),
             None => Err(Error::invalid("join of a process", "it has not ended")),
         }
     }
+}
+
+/// What a look at a child finds.
+enum Look {
+    Ended(Ending),
+    Changed,
+    TimedOut,
 }
 
 impl<R> Process<R> {
@@ -254,18 +257,19 @@ impl<R> Process<R> {
     /// Waits until the outcome is known.
     fn end(&mut self, deadline: Deadline, what: &'static str) -> Result<()> {
         while self.outcome.is_none() {
-            match self.look(deadline) {
-                Ok(true) => {}
-                Ok(false) => return Err(Kind::Timeout { what }.into()),
+            let ending = match self.look(deadline) {
+                Ok(Look::Ended(ending)) => ending,
+                Ok(Look::Changed) => continue,
+                Ok(Look::TimedOut) => return Err(Kind::Timeout { what }.into()),
                 Err(error) => return Err(Error::io(what, error)),
-            }
+            };
+            self.outcome = Some(conclude(&mut self.answer, ending)?);
         }
         Ok(())
     }
 
     /// Takes what the child has sent and asks whether it has ended; waits for either when there is neither.
-    /// False: the deadline passed.
-    fn look(&mut self, deadline: Deadline) -> io::Result<bool> {
+    fn look(&mut self, deadline: Deadline) -> io::Result<Look> {
         let Some(child) = &self.child else { return Err(io::ErrorKind::NotFound.into()) };
         // The end is asked for first: whatever the child has sent by then is found after it.
         let ending = child.reap()?;
@@ -277,54 +281,52 @@ impl<R> Process<R> {
             }
         }
         if let Some(ending) = ending {
-            self.outcome = Some(conclude(&mut self.answer, ending)?);
-            return Ok(true);
+            return Ok(Look::Ended(ending));
         }
         let ready = match self.listening {
             true => sys::wait_readable([child.pidfd(), self.socket.as_fd()], deadline)?,
             false => [sys::wait_readable([child.pidfd()], deadline)?[0], false],
         };
-        Ok(ready != [false, false])
+        Ok(if ready == [false, false] { Look::TimedOut } else { Look::Changed })
     }
 
     /// Parts from a child that runs: tells it so, and leaves it to be taken away when it has ended.
     fn part(&mut self, note: Note) {
-        let ours = self.parent == std::process::id();
-        let Some(child) = self.child.take_if(|_| ours && self.outcome.is_none()) else { return };
+        let running = self.parent.is_ours() && self.outcome.is_none();
+        let Some(child) = self.child.take_if(|_| running) else { return };
         // A child that does not hear it has ended.
         let _ = parcel::send(self.socket.as_fd(), note, &[], false);
-        UNWATCHED.lock().push(child);
-        take_away_the_ended();
+        let _ = leave_unwatched([child]);
     }
 }
 
 /// The outcome, from what the child has sent and how it ended. A result stays where it is.
-fn conclude(answer: &mut Option<Parcel>, ending: Ending) -> io::Result<Outcome> {
+fn conclude(answer: &mut Option<Parcel>, ending: Ending) -> Result<Outcome> {
     let told = match answer {
         None => return Ok(ending.into()),
         Some(Parcel { note: Note::Returned, .. }) => return Ok(Outcome::Returned),
         Some(Parcel { note: Note::Panicked, .. }) => Outcome::Panicked,
         Some(_) => Outcome::Refused,
     };
-    let text = match answer.take() {
-        Some(parcel) => open(parcel)?.0,
-        None => Vec::new(),
-    };
+    let text = answer.take().map(open).transpose()?.map_or_else(Vec::new, |text| text.bytes);
     Ok(told(String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// The body of a parcel, and the other descriptors in it.
-fn open(parcel: Parcel) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut descriptors = parcel.descriptors.into_iter();
-    let body = descriptors.next().ok_or(io::ErrorKind::InvalidData)?;
-    Ok((sys::read_all(body)?, descriptors.collect()))
+fn open(mut parcel: Parcel) -> Result<Encoded> {
+    let body = parcel.take().map_err(|error| Error::io("reading what a child sent", error))?;
+    parcel.into_value(body)
 }
 
 /// Children whose handles were dropped. The kernel keeps a row for each until somebody asks how it ended.
-static UNWATCHED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+static UNWATCHED: PerProcess<Mutex<Vec<Child>>> = PerProcess::new();
 
-fn take_away_the_ended() {
-    UNWATCHED.lock().retain(|child| matches!(child.reap(), Ok(None)));
+/// Adds the children that nobody watches any more and takes away those that have ended.
+fn leave_unwatched(children: impl IntoIterator<Item = Child>) -> io::Result<ForkWord> {
+    let (process, unwatched) = UNWATCHED.get_or_init(Mutex::default)?;
+    let mut unwatched = unwatched.lock();
+    unwatched.extend(children);
+    unwatched.retain(|child| matches!(child.reap(), Ok(None)));
+    Ok(process)
 }
 
 impl<R> Drop for Process<R> {

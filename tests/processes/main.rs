@@ -2,6 +2,7 @@
 
 mutirao::testing::entry!();
 
+mod handles;
 mod life;
 mod results;
 mod stage;
