@@ -21,8 +21,7 @@
 //!
 //! The words may hold anything. Retries are counted: after [`MOVED`] rounds lost to others a call
 //! reports [`Refusal::Contended`], after [`STALE`] rounds in which nothing moved [`Refusal::Corrupt`].
-
-use core::fmt;
+#![forbid(unsafe_code)]
 
 use crate::order;
 use crate::participant::{Liveness, ParticipantId};
@@ -49,7 +48,7 @@ impl Slots for &[AtomicU64] {
 }
 
 /// Why there is no ticket.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Refusal {
     /// The item of the lap before is still in the cell.
     Full,
@@ -68,7 +67,7 @@ pub enum Refusal {
 }
 
 /// What makes no sense.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Damage {
     /// An end points outside the ring.
     Index,
@@ -183,7 +182,7 @@ impl Budget {
 
 /// Whether the claim of `id` will never be settled by its claimant. Nobody settles nothing.
 #[inline]
-fn is_gone(life: &impl Liveness, id: u32) -> bool {
+pub(in crate::raw) fn is_gone(life: &impl Liveness, id: u32) -> bool {
     ParticipantId::new(id).is_none_or(|id| id != life.me() && life.is_dead(id))
 }
 
@@ -214,8 +213,9 @@ impl<'a, S: Slots> Ring<'a, S> {
     #[cold]
     fn stamp_slow(cell: &AtomicU64, plain: CellWord, named: CellWord) {
         mark("stamped");
-        // A failure means that the claim was settled or stamped meanwhile.
-        let _ = cell.compare_exchange(plain.0, named.0, order!(ring_stamp, AcqRel), Relaxed);
+        // A failure means that the claim was settled or stamped meanwhile. Release: whoever asks whether the
+        // named one lives has seen it arrive, as we have; of the cell itself nothing is read here.
+        let _ = cell.compare_exchange(plain.0, named.0, order!(ring_stamp, Release), Relaxed);
     }
 
     /// A ticket to push, without sleeping. Full does not ask about lives: a dead producer's cell is
@@ -264,16 +264,6 @@ impl<'a, S: Slots> Ring<'a, S> {
     pub fn publish(&self, life: &impl Liveness, ticket: Ticket) {
         if let Ok(cell) = self.cell(ticket.index) {
             publish_store(cell, CellWord::full(ticket.lap).0, order!(ring_publish, Release));
-            self.header.items.0.notify(life);
-        }
-    }
-
-    /// A push that comes to nothing: consumers step over the cell.
-    pub fn give_up(&self, life: &impl Liveness, ticket: Ticket) {
-        if let Ok(cell) = self.cell(ticket.index) {
-            // Relaxed would do for the item, of which there is none, but not for the tail: see docs/ordering.md.
-            let void = CellWord::new(ticket.lap, Phase::Writing, 0);
-            publish_store(cell, void.0, order!(ring_give_up, Release));
             self.header.items.0.notify(life);
         }
     }
@@ -356,9 +346,10 @@ impl<'a, S: Slots> Ring<'a, S> {
         if by != 0 && !(ask && is_gone(life, by)) {
             return Err(Refusal::Empty);
         }
-        // Nothing of the dead is on its way, so what the cell says now is final.
+        // Nothing of the dead is on its way, so what the cell says now is final. Release: the next producer
+        // writes after what the dead wrote.
         let free = CellWord::empty(self.geometry.lap_after(ticket.lap));
-        if self.cell(ticket.index)?.compare_exchange(word.0, free.0, order!(ring_void, AcqRel), Relaxed).is_ok() {
+        if self.cell(ticket.index)?.compare_exchange(word.0, free.0, order!(ring_void, Release), Relaxed).is_ok() {
             mark(if word.phase() == Phase::Empty { "voided the newest" } else { "voided a stamped" });
             self.header.space.0.notify(life);
         }
@@ -373,72 +364,6 @@ impl<'a, S: Slots> Ring<'a, S> {
             publish_store(cell, next.0, order!(ring_free, Release));
             self.header.space.0.notify(life);
         }
-    }
-
-    /// An item that its consumer does not want after all. It waits for a rescuer, out of order; never
-    /// `FULL` again, because nobody would look there.
-    pub fn give_back(&self, life: &impl Liveness, ticket: Ticket) {
-        if let Ok(cell) = self.cell(ticket.index) {
-            let back = CellWord::new(ticket.lap, Phase::Reading, 0);
-            publish_store(cell, back.0, order!(ring_give_back, Release));
-            self.announce_astray(life);
-        }
-    }
-
-    /// Tells consumers that items wait for a rescuer.
-    pub(in crate::raw) fn announce_astray(&self, life: &impl Liveness) {
-        self.header.head.astray.store(1, order!(ring_astray, Release));
-        self.header.items.0.notify(life);
-    }
-
-    /// Takes over an item whose consumer died or gave it back. Looks at every cell: for calls that found nothing.
-    #[cold]
-    pub fn rescue(&self, life: &impl Liveness) -> Result<Ticket, Refusal> {
-        // The newest claim, which only the head names.
-        let end = EndWord(self.header.head.end.load(order!(ring_head_rescue, Acquire)));
-        let newest = self.geometry.unpack(self.geometry.before(end.ticket()));
-        let full = CellWord::full(newest.lap);
-        // Relaxed: the head was read after the item was claimed, so after it was published.
-        let is_open = self.cell(newest.index)?.load(Relaxed) == full.0;
-        if is_open && is_gone(life, end.id()) && self.adopt(life, newest, full) {
-            mark("rescued the newest");
-            return Ok(newest);
-        }
-        let mut alive = 0;
-        for index in 0..self.geometry.capacity() {
-            let word = CellWord(self.cell(index)?.load(order!(ring_stamp_look, Acquire)));
-            if word.phase() != Phase::Reading || (word.id() != 0 && word.id() == alive) {
-                continue;
-            }
-            if !is_gone(life, word.id()) {
-                alive = word.id();
-                continue;
-            }
-            let ticket = Ticket { index, lap: word.lap() & self.geometry.laps() };
-            if self.adopt(life, ticket, word) {
-                mark("rescued a stamped");
-                return Ok(ticket);
-            }
-        }
-        Err(Refusal::Empty)
-    }
-
-    fn adopt(&self, life: &impl Liveness, ticket: Ticket, from: CellWord) -> bool {
-        let mine = CellWord::new(ticket.lap, Phase::Reading, life.me().get());
-        self.cell(ticket.index)
-            .is_ok_and(|cell| cell.compare_exchange(from.0, mine.0, order!(ring_adopt, AcqRel), Relaxed).is_ok())
-    }
-
-    /// No producer gets a ticket from here on. Wakes everybody.
-    pub fn close(&self) {
-        self.header.tail.0.fetch_or(EndWord::closed_bit(), order!(ring_close, AcqRel));
-        self.header.items.0.notify_all();
-        self.header.space.0.notify_all();
-    }
-
-    /// Whether [`close`](Ring::close) was called.
-    pub fn is_closed(&self) -> bool {
-        EndWord(self.header.tail.0.load(order!(ring_tail_look, Acquire))).is_closed()
     }
 
     /// Tickets pushed and not yet popped: a hint, old when it arrives, never more than the capacity. Claims
@@ -467,15 +392,5 @@ impl<'a, S: Slots> Ring<'a, S> {
     /// The signal of space: what to wake when the last consumer leaves.
     pub fn space(&self) -> &Signal {
         &self.header.space.0
-    }
-}
-
-impl<S: Slots> fmt::Debug for Ring<'_, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ring")
-            .field("capacity", &self.capacity())
-            .field("head", &EndWord(self.header.head.end.load(Relaxed)))
-            .field("tail", &EndWord(self.header.tail.0.load(Relaxed)))
-            .finish_non_exhaustive()
     }
 }

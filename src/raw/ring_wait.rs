@@ -4,6 +4,7 @@
 //! every later look of the call asks about lives: the cell of a dead producer may come to the head only
 //! later. Whoever slept and then succeeded passes the wake on: of two sleepers, one may have been woken for
 //! a cell that was not ready and have gone back to sleep, the other sits beside one that is.
+#![forbid(unsafe_code)]
 
 use crate::order;
 use crate::participant::Liveness;
@@ -140,6 +141,18 @@ impl<S: Slots> Ring<'_, S> {
     /// at every cell when nothing is ready.
     pub fn pop_now(&self, life: &impl Liveness) -> Result<Ticket, Refusal> {
         self.look(life, true)
+    }
+
+    /// No producer gets a ticket from here on. Wakes everybody.
+    pub fn close(&self) {
+        self.header.tail.0.fetch_or(EndWord::closed_bit(), order!(ring_close, Release));
+        self.header.items.0.notify_all();
+        self.header.space.0.notify_all();
+    }
+
+    /// Whether [`close`](Ring::close) was called.
+    pub fn is_closed(&self) -> bool {
+        EndWord(self.header.tail.0.load(order!(ring_tail_look, Acquire))).is_closed()
     }
 
     /// One look at what went astray, if there is word of it, and at the head. Closed only when nothing is left.

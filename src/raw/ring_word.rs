@@ -22,6 +22,7 @@
 //! | ticket | the next one to be claimed |
 //! | id | who claimed the ticket before it; 0: nobody, or that claim is settled |
 //! | C | closed; in the tail only |
+#![forbid(unsafe_code)]
 
 use core::fmt;
 
@@ -188,6 +189,13 @@ pub struct Ticket {
     /// The slot.
     pub index: u32,
     pub(in crate::raw) lap: u64,
+}
+
+impl Ticket {
+    /// How many times the slot was used before, modulo the laps that are counted.
+    pub const fn lap(self) -> u64 {
+        self.lap
+    }
 }
 
 /// How tickets are counted in a ring of one capacity.

@@ -114,6 +114,7 @@ struct Thread {
     /// Steps until death; `None`: it does not die.
     left: Cell<Option<u32>>,
     dead: Cell<bool>,
+    published: Cell<u32>,
     /// Whether relaxed stores wait in `late`.
     reordered: Cell<bool>,
     late: RefCell<Vec<Late>>,
@@ -351,6 +352,13 @@ pub fn publish_store(word: &AtomicU64, value: u64, order: Ordering) {
     } else {
         word.swap(value, order);
     }
+    // Death comes before a step, so this one took place.
+    THREAD.with(|t| t.published.set(t.published.get() + u32::from(!t.dead.get())));
+}
+
+/// How many times this thread got through [`publish_store`]: exact, also when it died right after.
+pub fn publications() -> u32 {
+    THREAD.with(|t| t.published.get())
 }
 
 /// Whether [`publish_store`] stores in this test: right where no word is both stored to and exchanged.
