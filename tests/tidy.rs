@@ -123,7 +123,7 @@ fn door_plates(tree: &Tree) -> Vec<String> {
                 None => bare,
             };
             let is_door = ["mod ", "use "].iter().any(|door| bare.starts_with(door));
-            let is_root_only = ["compile_error!", "struct ReadmeDoctests"].iter().any(|item| bare.starts_with(item));
+            let is_root_only = ["compile_error!", "struct Readme"].iter().any(|item| bare.starts_with(item));
             let is_root = file.path == "src/lib.rs";
             if !(is_door || is_root_only && is_root) {
                 found.push(format!(
