@@ -48,7 +48,7 @@ impl Slots for &[AtomicU64] {
 }
 
 /// Why there is no ticket.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Refusal {
     /// The item of the lap before is still in the cell.
     Full,
@@ -67,7 +67,7 @@ pub enum Refusal {
 }
 
 /// What makes no sense.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Damage {
     /// An end points outside the ring.
     Index,

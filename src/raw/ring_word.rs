@@ -191,6 +191,13 @@ pub struct Ticket {
     pub(in crate::raw) lap: u64,
 }
 
+impl Ticket {
+    /// How many times the slot was used before, modulo the laps that are counted.
+    pub const fn lap(self) -> u64 {
+        self.lap
+    }
+}
+
 /// How tickets are counted in a ring of one capacity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Geometry {

@@ -71,7 +71,9 @@ impl Signal {
     #[cold]
     pub fn prepare(&self) -> Seen {
         let seen = Seen(self.seq.word.load(order!(signal_look, Acquire)));
-        self.wanted.store(Self::WANTED, Relaxed);
+        // A swap, beside whose fence it costs nothing: loom 0.7.2 does not order a plain store after the
+        // waker's swap that it follows, and reports a wake-up as lost that is not.
+        self.wanted.swap(Self::WANTED, Relaxed);
         heavy_fence(order!(signal_sleep_fence, SeqCst));
         seen
     }
