@@ -34,7 +34,9 @@ pub(crate) enum Kind {
     Invalid { what: Cow<'static, str>, why: Cow<'static, str> },
     #[error("{what} needs {needed} bytes, {available} are available; {advice}")]
     OutOfMemory { what: Cow<'static, str>, needed: u64, available: u64, advice: &'static str },
-    #[error("an item of {len} bytes does not fit a cell of {cell} bytes; create the queue with larger cells (`Queue::options().cell_bytes(n)`)")]
+    #[error(
+        "an item of {len} bytes does not fit a cell of {cell} bytes; create the queue with larger cells (`Queue::options().cell_bytes(n)`)"
+    )]
     TooLarge { len: u64, cell: u64 },
     #[error("the segment holds a {found}, not a {wanted}; open it as what it was made as")]
     WrongType { found: String, wanted: String },
@@ -46,15 +48,23 @@ pub(crate) enum Kind {
     RowsFull { rows: u32 },
     #[error("the segment has given out all its participant ids and traces of old ones remain; recreate it")]
     IdsExhausted,
-    #[error("no descriptor of our own for the segment could be opened: /proc is not mounted ({source}); mount it, or take the segment from a sender that opens one for this process")]
+    #[error(
+        "no descriptor of our own for the segment could be opened: /proc is not mounted ({source}); mount it, or take the segment from a sender that opens one for this process"
+    )]
     NoProc { source: io::Error },
     #[error("this file system or sandbox does not support {what}; proof of life needs it")]
     Unsupported { what: &'static str },
-    #[error("this handle belongs to the process that forked us; call `reattach()` on it, or start children with `Process::spawn`")]
+    #[error(
+        "this handle belongs to the process that forked us; call `reattach()` on it, or start children with `Process::spawn`"
+    )]
     Forked,
-    #[error("`mutirao::init()` was not called; add it as the first line of `main` (in tests: `mutirao::testing::entry!();` at the top of the file)")]
+    #[error(
+        "`mutirao::init()` was not called; add it as the first line of `main` (in tests: `mutirao::testing::entry!();` at the top of the file)"
+    )]
     NotInitialised,
-    #[error("a handle inside {what} must live in that container's own segment or in a named one; a spawned process can take it as an argument instead")]
+    #[error(
+        "a handle inside {what} must live in that container's own segment or in a named one; a spawned process can take it as an argument instead"
+    )]
     NotReachable { what: &'static str },
     #[error("{what} could not be encoded or decoded: {why}; its Serialize and Deserialize must agree")]
     Codec { what: &'static str, why: String },

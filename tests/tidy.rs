@@ -64,7 +64,7 @@ fn floors(tree: &Tree) -> Vec<String> {
             found.push(format!("{}: `{module}` stands on no floor; give it one in tests/tidy.rs", file.path));
             continue;
         };
-        for path in paths_from_crate(&file.code) {
+        for path in paths_from_crate(&file.body) {
             let Some(first) = path.first() else { continue };
             if macros.contains_key(first.as_str()) {
                 continue; // `crate::order!` lives at the root by the rules of the language
@@ -124,7 +124,8 @@ fn door_plates(tree: &Tree) -> Vec<String> {
             };
             let is_door = ["mod ", "use "].iter().any(|door| bare.starts_with(door));
             let is_root_only = ["compile_error!", "struct ReadmeDoctests"].iter().any(|item| bare.starts_with(item));
-            if !is_door && !(is_root_only && file.path == "src/lib.rs") {
+            let is_root = file.path == "src/lib.rs";
+            if !(is_door || is_root_only && is_root) {
                 found.push(format!(
                     "{}: holds `{}`; a door plate has mod, use and prose",
                     file.path,
@@ -132,6 +133,18 @@ fn door_plates(tree: &Tree) -> Vec<String> {
                 ));
             }
         }
+    }
+    found
+}
+
+/// A file of unit tests is named `..tests.rs`, and is not compiled into the product.
+fn test_files(tree: &Tree) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in tree.src().filter(|file| file.path.ends_with("tests.rs")) {
+        let (folder, name) = file.path.rsplit_once('/').unwrap_or_default();
+        let declared = format!("mod {};", name.trim_end_matches(".rs"));
+        let in_product = |other: &&File| other.path.starts_with(folder) && other.body.contains(&declared);
+        found.extend(tree.src().find(in_product).map(|by| format!("{}: `{declared}` without cfg(test)", by.path)));
     }
     found
 }
@@ -149,7 +162,10 @@ fn file_lengths(tree: &Tree) -> Vec<String> {
 fn unsafe_rooms(tree: &Tree) -> Vec<String> {
     let mut found = Vec::new();
     for file in tree.src() {
-        let line = words(&file.code).find(|(_, word)| *word == "unsafe").map(|(at, _)| file.line_of(at));
+        // `#[unsafe(...)]` is left to the compiler's lint: macros write it into the caller's crate.
+        let is_block = |at: usize| !file.code[..at].ends_with("#[");
+        let line =
+            words(&file.code).find(|(at, word)| *word == "unsafe" && is_block(*at)).map(|(at, _)| file.line_of(at));
         let Some(line) = line else { continue };
         if !is_unsafe_room(&file.path) {
             found.push(format!("{}:{line}: `unsafe` outside of the unsafe rooms", file.path));
@@ -158,19 +174,22 @@ fn unsafe_rooms(tree: &Tree) -> Vec<String> {
         let lines: Vec<_> = file.text.lines().collect();
         let opened = lines.iter().position(|line| line.starts_with("#![allow(unsafe_code)]"));
         let is_argued = opened.is_some_and(|at| {
+            let prose: Vec<_> = lines.iter().take(at).filter(|line| line.starts_with("//! ")).collect();
             let beside = lines.get(at).is_some_and(|line| line.contains("//"));
-            let above = at > 0 && lines.get(at - 1).is_some_and(|line| line.starts_with("// "));
-            let prose = lines.iter().take(at).filter(|line| line.starts_with("//! ")).count();
-            (beside || above) && prose > 0
+            let above = prose.iter().any(|line| line.to_lowercase().contains("unsafe"));
+            !prose.is_empty() && (beside || above)
         });
         if !is_argued {
             found
-                .push(format!("{}: an unsafe room opens with prose, `#![allow(unsafe_code)]` and a reason", file.path));
+                .push(format!("{}: an unsafe room opens with prose, a reason and `#![allow(unsafe_code)]`", file.path));
         }
     }
-    for room in ["src/raw/mod.rs", "src/handle/mod.rs", "src/cli/mod.rs"] {
-        if tree.file(room).is_some_and(|file| !file.code.contains("#![forbid(unsafe_code)]")) {
-            found.push(format!("{room}: does not say `#![forbid(unsafe_code)]`"));
+    for room in ["src/raw/", "src/handle/", "src/cli/"] {
+        let forbids = |file: &File| file.code.contains("#![forbid(unsafe_code)]");
+        let whole_room = tree.file(&format!("{room}mod.rs")).is_none_or(forbids);
+        let files = tree.src().filter(|file| file.path.starts_with(room) && !file.body.is_empty());
+        for file in files.filter(|file| !file.path.ends_with("/mod.rs") && !whole_room && !forbids(file)) {
+            found.push(format!("{}: does not say `#![forbid(unsafe_code)]`, nor does its mod.rs", file.path));
         }
     }
     if tree.file("src/lib.rs").is_some_and(|file| !file.code.contains("#![deny(unsafe_code)]")) {
@@ -283,10 +302,11 @@ fn machine_paths(tree: &Tree) -> Vec<String> {
 
 type Rule = fn(&Tree) -> Vec<String>;
 
-const RULES: [(&str, Rule); 10] = [
+const RULES: [(&str, Rule); 11] = [
     ("floors", floors),
     ("door plates", door_plates),
     ("file lengths", file_lengths),
+    ("test files", test_files),
     ("unsafe rooms", unsafe_rooms),
     ("atomics", atomics),
     ("total orders", total_orders),
@@ -325,7 +345,11 @@ struct File {
 impl File {
     fn new(path: &str, text: String) -> Self {
         let code = if path.ends_with(".rs") { code_of(&text) } else { String::new() };
-        let (body, test_lines) = without_tests(&code);
+        let (body, test_lines) = if path.starts_with("src/") && path.ends_with("tests.rs") {
+            (String::new(), text.lines().count())
+        } else {
+            without_tests(&code)
+        };
         Self { path: path.into(), text, code, body, test_lines }
     }
 
@@ -537,7 +561,8 @@ fn paths_from_crate(code: &str) -> Vec<Vec<String>> {
     for (at, word) in words(code) {
         let rest = &code[at + word.len()..];
         let is_macro_body = code[..at].ends_with('$'); // expands somewhere else
-        if word == "crate" && rest.starts_with("::") && !is_macro_body {
+        let is_visibility = code[..at].trim_end().ends_with("(in");
+        if word == "crate" && rest.starts_with("::") && !is_macro_body && !is_visibility {
             path_tree(&mut rest[2..].chars().peekable(), &mut Vec::new(), &mut paths);
         }
     }
@@ -773,6 +798,14 @@ fn a_long_file_is_found_and_its_tests_are_not_counted() {
     is_found(file_lengths, &[("src/raw/bad.rs", &long)], "401 lines");
     let tests = format!("fn f() {{}}\n#[cfg(all(test, not(x)))]\nmod tests {{\n{}}}\n", "fn t() {}\n".repeat(900));
     assert_eq!(file_lengths(&house(&[("src/raw/good.rs", &tests)])), Vec::<String>::new());
+}
+
+#[test]
+fn a_test_file_in_the_product_is_found() {
+    let tests = ("src/raw/ring_tests.rs", "use crate::process::spawn::Process;");
+    is_found(test_files, &[tests, ("src/raw/mod.rs", "//! x\nmod ring_tests;")], "without cfg(test)");
+    let good = house(&[tests, ("src/raw/mod.rs", "//! x\n#[cfg(all(test, not(a)))]\nmod ring_tests;")]);
+    assert_eq!((test_files(&good), floors(&good)), (vec![], vec![]));
 }
 
 #[test]

@@ -1,0 +1,388 @@
+//! Plain values of one type, side by side, their number fixed.
+
+use crate::error::{Error, Result};
+use crate::handle::integer::{Integer, bits32_of, bits64_of, from_bits, try_from_bits};
+use crate::handle::portable::portable;
+use crate::handle::view::ArrayView;
+use crate::handle::whole::{Spot, whole_bytes};
+use crate::order;
+use crate::segment::access::Placed;
+use crate::segment::layout::ObjectKind;
+use crate::segment::open::{Body, Segment, bad_shape};
+use crate::segment::plain::{self, PlainData};
+use crate::segment::tag::{Encoding, TypeTag};
+use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::{Bound, Range, RangeBounds};
+use zerocopy::{FromBytes, FromZeros};
+
+/// A fixed number of plain values, side by side in shared memory.
+///
+/// Elements of 1, 2, 4 or 8 bytes are atomics of just that width: anybody may read and write any element
+/// at any time, and nobody waits. Elements of another size have two buffers and a version each, as a
+/// [`Value`](crate::Value) has: still never torn, at twice the memory and 16 bytes more.
+///
+/// Element by element nothing is torn; across elements nothing is promised. Where several must change
+/// together, hold a [`Lock`](crate::Lock) beside the array.
+///
+/// # Errors
+///
+/// `is_invalid` for an index or a range outside of the array; `is_corrupt` for bytes that are no value of the
+/// type; `is_forked` for writing an element that is not 1, 2, 4 or 8 bytes in a forked child.
+///
+/// # When a process dies
+///
+/// Each element has its last value. A bulk copy that was under way may have come half its length.
+///
+/// # Memory ordering
+///
+/// `get` and `set` of an element are acquire and release, `fetch_add` is both. Bulk copies and views are
+/// relaxed: order them by a lock, a queue, or one `set` and `get` behind and before them.
+///
+/// # Examples
+///
+/// ```
+/// let counts = mutirao::Array::<u32>::new(256)?;
+/// for byte in *b"mutirao" {
+///     counts.fetch_add(byte.into(), 1)?;
+/// }
+/// assert_eq!(counts.get(b'a'.into())?, 1);
+/// assert_eq!(counts.view(..)?.iter().sum::<u32>(), 7);
+/// assert!(counts.get(256).is_err());
+/// # Ok::<(), mutirao::Error>(())
+/// ```
+#[doc(alias = "multiprocessing.Array")]
+#[doc(alias = "RawArray")]
+#[doc(alias = "ShareableList")]
+#[doc(alias = "shared_memory")]
+pub struct Array<T: PlainData> {
+    // The size of `T` says which of them holds the elements; the others are empty.
+    bytes: Placed<[AtomicU8]>,
+    halves: Placed<[AtomicU16]>,
+    words: Placed<[AtomicU32]>,
+    doubles: Placed<[AtomicU64]>,
+    len: usize,
+    body: Body,
+    _type: PhantomData<fn() -> T>,
+}
+
+/// The elements of an array, borrowed.
+pub(crate) struct Elements<'a> {
+    pub bytes: &'a [AtomicU8],
+    pub halves: &'a [AtomicU16],
+    pub words: &'a [AtomicU32],
+    pub doubles: &'a [AtomicU64],
+}
+
+/// Whether an element of this type is one atomic.
+pub(crate) const fn is_single<T>() -> bool {
+    matches!(size_of::<T>(), 1 | 2 | 4 | 8)
+}
+
+/// Bytes from one element to the next.
+const fn stride<T>() -> u64 {
+    if is_single::<T>() { size_of::<T>() as u64 } else { whole_bytes(size_of::<T>()) }
+}
+
+impl<T: PlainData> Array<T> {
+    /// A new array of `len` zeros, in a segment of its own.
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid` for a length of zero or beyond the machine; `is_out_of_memory` with the bytes needed and available.
+    pub fn new(len: usize) -> Result<Self>
+    where
+        T: FromZeros,
+    {
+        Self::zeroed(len)
+    }
+
+    /// A new array of the values in `values`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Array::new).
+    pub fn from_slice(values: &[T]) -> Result<Self> {
+        let array = Self::zeroed(values.len())?;
+        array.copy_from(0, values)?;
+        Ok(array)
+    }
+
+    /// A new array of `len` times `value`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Array::new).
+    pub fn filled(len: usize, value: T) -> Result<Self> {
+        let array = Self::zeroed(len)?;
+        array.fill(value)?;
+        Ok(array)
+    }
+
+    /// All-zero bytes; only for those who fill it at once, where zero is no value of the type.
+    fn zeroed(len: usize) -> Result<Self> {
+        if len == 0 || size_of::<T>() == 0 {
+            return Err(Error::invalid(
+                "an Array of nothing",
+                "its length and the size of its elements must be at least 1",
+            ));
+        }
+        let Some(bytes) = (len as u64).checked_mul(stride::<T>()) else {
+            return Err(Error::invalid(format!("an Array of {len} elements"), "it is larger than the address space"));
+        };
+        let shape = [len as u64, size_of::<T>() as u64, 0, 0];
+        Self::attach(&Segment::with_object(ObjectKind::Array, TypeTag::of::<T>(Encoding::Plain), bytes, shape)?)
+    }
+
+    /// The array in a segment that was received.
+    ///
+    /// # Errors
+    ///
+    /// `is_wrong_type` when the segment holds something else, or an array of another type; `is_corrupt` when its
+    /// length does not fit the segment.
+    pub fn attach(segment: &Segment) -> Result<Self> {
+        let body = segment.object(ObjectKind::Array, &TypeTag::of::<T>(Encoding::Plain))?;
+        let shape @ [count, size, ..] = body.shape();
+        let fits = count.checked_mul(stride::<T>()).is_some_and(|bytes| bytes <= body.len());
+        if count == 0 || size != size_of::<T>() as u64 || !fits {
+            return Err(bad_shape(ObjectKind::Array, shape));
+        }
+        let of = |width: usize| if size_of::<T>() == width { count } else { 0 };
+        let doubles = if is_single::<T>() { of(8) } else { count * (stride::<T>() / 8) };
+        Ok(Self {
+            bytes: body.placed_slice(0, of(1))?,
+            halves: body.placed_slice(0, of(2))?,
+            words: body.placed_slice(0, of(4))?,
+            doubles: body.placed_slice(0, doubles)?,
+            len: usize::try_from(count).map_err(|_| bad_shape(ObjectKind::Array, shape))?,
+            body,
+            _type: PhantomData,
+        })
+    }
+
+    /// How many elements it has.
+    #[allow(clippy::len_without_is_empty)] // never empty
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The element at `index`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Array`].
+    #[inline]
+    pub fn get(&self, index: usize) -> Result<T> {
+        let outside = || self.outside(index);
+        let bits = match size_of::<T>() {
+            1 => u64::from(self.bytes.get(index).ok_or_else(outside)?.load(order!(array_get, Acquire))),
+            2 => u64::from(self.halves.get(index).ok_or_else(outside)?.load(order!(array_get, Acquire))),
+            4 => u64::from(self.words.get(index).ok_or_else(outside)?.load(order!(array_get, Acquire))),
+            8 => self.doubles.get(index).ok_or_else(outside)?.load(order!(array_get, Acquire)),
+            _ => return self.spot(index)?.read_patiently(&self.body),
+        };
+        try_from_bits(bits)
+    }
+
+    /// Replaces the element at `index`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Array`].
+    #[inline]
+    pub fn set(&self, index: usize, value: T) -> Result<()> {
+        let outside = || self.outside(index);
+        let bits = bits64_of(&value);
+        match size_of::<T>() {
+            1 => self.bytes.get(index).ok_or_else(outside)?.store(bits as u8, order!(array_set, Release)),
+            2 => self.halves.get(index).ok_or_else(outside)?.store(bits as u16, order!(array_set, Release)),
+            4 => self.words.get(index).ok_or_else(outside)?.store(bits as u32, order!(array_set, Release)),
+            8 => self.doubles.get(index).ok_or_else(outside)?.store(bits, order!(array_set, Release)),
+            _ => self.spot(index)?.write(&self.body, &value)?,
+        }
+        Ok(())
+    }
+
+    /// Sets every element to `value`.
+    ///
+    /// # Errors
+    ///
+    /// See [`Array`].
+    pub fn fill(&self, value: T) -> Result<()> {
+        (0..self.len).try_for_each(|index| self.set(index, value))
+    }
+
+    /// Copies as many elements out as `into` is long, from `start` on.
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid`, before anything is copied, when that is more than there are; else see [`Array`].
+    pub fn copy_to(&self, start: usize, into: &mut [T]) -> Result<()> {
+        let range = self.range(start..start.saturating_add(into.len()))?;
+        let elements = self.elements(&range);
+        match size_of::<T>() {
+            1 => each(elements.bytes, into, |cell, to| set_to(to, u64::from(cell.load(Ordering::Relaxed)))),
+            2 => each(elements.halves, into, |cell, to| set_to(to, u64::from(cell.load(Ordering::Relaxed)))),
+            4 => each(elements.words, into, |cell, to| set_to(to, u64::from(cell.load(Ordering::Relaxed)))),
+            8 => each(elements.doubles, into, |cell, to| set_to(to, cell.load(Ordering::Relaxed))),
+            _ => range.zip(into).try_for_each(|(index, to)| {
+                *to = self.get(index)?;
+                Ok(())
+            }),
+        }
+    }
+
+    /// Copies all of `from` in, from `start` on.
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid`, before anything is copied, when that is more than there are; else see [`Array`].
+    pub fn copy_from(&self, start: usize, from: &[T]) -> Result<()> {
+        let range = self.range(start..start.saturating_add(from.len()))?;
+        let elements = self.elements(&range);
+        match size_of::<T>() {
+            1 => {
+                elements.bytes.iter().zip(from).for_each(|(cell, v)| cell.store(bits32_of(v) as u8, Ordering::Relaxed))
+            }
+            2 => elements
+                .halves
+                .iter()
+                .zip(from)
+                .for_each(|(cell, v)| cell.store(bits32_of(v) as u16, Ordering::Relaxed)),
+            4 => elements.words.iter().zip(from).for_each(|(cell, v)| cell.store(bits32_of(v), Ordering::Relaxed)),
+            8 => elements.doubles.iter().zip(from).for_each(|(cell, v)| cell.store(bits64_of(v), Ordering::Relaxed)),
+            _ => range.zip(from).try_for_each(|(index, value)| self.set(index, *value))?,
+        }
+        Ok(())
+    }
+
+    /// The elements of a range, to be read and written without a check of each index's place: the fast way
+    /// through many of them.
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid` for a range outside of the array, and for elements that are not 1, 2, 4 or 8 bytes.
+    pub fn view(&self, range: impl RangeBounds<usize>) -> Result<ArrayView<'_, T>>
+    where
+        T: FromBytes,
+    {
+        if !is_single::<T>() {
+            return Err(Error::invalid(
+                "a view",
+                format!("elements of {} bytes are no single atomics; use `get`, `set` and `copy_to`", size_of::<T>()),
+            ));
+        }
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => self.len,
+        };
+        Ok(ArrayView::of(self.elements(&self.range(start..end)?)))
+    }
+
+    fn range(&self, range: Range<usize>) -> Result<Range<usize>> {
+        if range.start > range.end || range.end > self.len {
+            return Err(Error::invalid(
+                format!("elements {} to {}", range.start, range.end),
+                format!("the Array has {}", self.len),
+            ));
+        }
+        Ok(range)
+    }
+
+    /// The elements of a range that was checked.
+    fn elements(&self, range: &Range<usize>) -> Elements<'_> {
+        Elements {
+            bytes: self.bytes.get(range.clone()).unwrap_or_default(),
+            halves: self.halves.get(range.clone()).unwrap_or_default(),
+            words: self.words.get(range.clone()).unwrap_or_default(),
+            doubles: self.doubles.get(range.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// The element at `index`, where it has two buffers and a version.
+    fn spot(&self, index: usize) -> Result<Spot<'_>> {
+        if index >= self.len {
+            return Err(self.outside(index));
+        }
+        let words = plain::words_for(size_of::<T>()) as u64;
+        let start = index as u64 * stride::<T>();
+        let first = start + whole_bytes(0);
+        let buffers = [self.body.places(first, words)?, self.body.places(first + 8 * words, words)?];
+        Ok(Spot { version: self.body.place(start)?, buffers })
+    }
+
+    #[cold]
+    fn outside(&self, index: usize) -> Error {
+        Error::invalid(format!("element {index}"), format!("the Array has {}", self.len))
+    }
+}
+
+impl<T: Integer> Array<T> {
+    /// Adds `n` to the element at `index`; returns what it was before. Wraps around.
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid` for an index outside of the array.
+    #[inline]
+    pub fn fetch_add(&self, index: usize, n: T) -> Result<T> {
+        let outside = || self.outside(index);
+        let n = bits64_of(&n);
+        let old = match size_of::<T>() {
+            1 => u64::from(self.bytes.get(index).ok_or_else(outside)?.fetch_add(n as u8, order!(array_add, AcqRel))),
+            2 => u64::from(self.halves.get(index).ok_or_else(outside)?.fetch_add(n as u16, order!(array_add, AcqRel))),
+            4 => u64::from(self.words.get(index).ok_or_else(outside)?.fetch_add(n as u32, order!(array_add, AcqRel))),
+            _ => self.doubles.get(index).ok_or_else(outside)?.fetch_add(n, order!(array_add, AcqRel)),
+        };
+        Ok(from_bits(old))
+    }
+
+    /// Subtracts `n` from the element at `index`; returns what it was before. Wraps around.
+    ///
+    /// # Errors
+    ///
+    /// `is_invalid` for an index outside of the array.
+    #[inline]
+    pub fn fetch_sub(&self, index: usize, n: T) -> Result<T> {
+        self.fetch_add(index, from_bits::<T>(0).wrapping_minus(n))
+    }
+}
+
+#[inline]
+fn each<C, T>(cells: &[C], into: &mut [T], one: impl Fn(&C, &mut T) -> Result<()>) -> Result<()> {
+    cells.iter().zip(into).try_for_each(|(cell, to)| one(cell, to))
+}
+
+#[inline]
+fn set_to<T: PlainData>(to: &mut T, bits: u64) -> Result<()> {
+    *to = try_from_bits(bits)?;
+    Ok(())
+}
+
+portable!(Array<T>, T: PlainData);
+
+impl<T: PlainData> Clone for Array<T> {
+    fn clone(&self) -> Self {
+        Self {
+            bytes: self.bytes.clone(),
+            halves: self.halves.clone(),
+            words: self.words.clone(),
+            doubles: self.doubles.clone(),
+            len: self.len,
+            body: self.body.clone(),
+            _type: PhantomData,
+        }
+    }
+}
+
+impl<T: PlainData> fmt::Debug for Array<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Array").field("type", &core::any::type_name::<T>()).field("len", &self.len).finish()
+    }
+}

@@ -1,0 +1,208 @@
+//! The bytes of a queue: a ring of cells, and who is registered at its two ends.
+//!
+//! Where what stands is in `segment/cells.rs`.
+//! Cells stand side by side without padding to cache lines: neighbours share a line, but a cell of 64 bytes
+//! costs 72 and not 128, and less memory to move is what measured faster.
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind, Result};
+use crate::handle::codec::Coded;
+use crate::raw::ring::{Refusal, Ring, RingHeader};
+use crate::raw::ring_word::{Geometry, Ticket};
+use crate::raw::roster::Roster;
+use crate::raw::signal::Signal;
+use crate::segment::access::Placed;
+use crate::segment::cells::{CellWords, QueuePlan};
+use crate::segment::layout::ObjectKind;
+use crate::segment::open::{Body, bad_shape};
+use crate::segment::plain;
+use crate::sync::{AtomicU64, Ordering, Patience};
+
+/// The most bytes of a cell.
+pub(crate) const CELL_MAX: usize = 1 << 30;
+/// The most items of a queue.
+pub(crate) const CAPACITY_MAX: usize = 1 << 31;
+const WHAT: &str = "the queue";
+
+/// Who is registered on one side.
+#[derive(Clone)]
+pub(crate) struct Side {
+    roster: Placed<Roster>,
+    rows: Placed<[AtomicU64]>,
+}
+
+/// A queue before it knows the type of its items.
+#[derive(Clone)]
+pub(crate) struct Channel {
+    header: Placed<RingHeader>,
+    words: Placed<[AtomicU64]>,
+    pub(crate) senders: Side,
+    pub(crate) receivers: Side,
+    geometry: Geometry,
+    plan: QueuePlan,
+    stride: usize,
+    body: Body,
+}
+
+impl Channel {
+    /// The queue in this body, held against the body's length.
+    pub(crate) fn attach(body: Body, fixed: Option<usize>) -> Result<Self> {
+        let bad = || bad_shape(ObjectKind::Queue, body.shape());
+        let plan = QueuePlan::from_shape(body.shape()).ok_or_else(bad)?;
+        let geometry = Geometry::new(plan.capacity).ok_or_else(bad)?;
+        let item_fits = fixed.is_none_or(|size| size <= plan.cell_bytes as usize);
+        if !item_fits || plan.is_coded == fixed.is_some() || plan.rows as usize != body.attachment().fixed().rows.len()
+        {
+            return Err(bad());
+        }
+        let side = |which| -> Result<Side> {
+            let rows = body.placed_slice(plan.roster_cells(which), plan.rows.into())?;
+            Ok(Side { roster: body.placed(plan.roster(which))?, rows })
+        };
+        Ok(Self {
+            header: body.placed(0)?,
+            words: body.placed_slice(plan.cells(), plan.cell_words())?,
+            senders: side(0)?,
+            receivers: side(1)?,
+            geometry,
+            stride: plan.stride_words(),
+            plan,
+            body,
+        })
+    }
+
+    pub(crate) fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// The most bytes of an item.
+    #[inline]
+    pub(crate) fn cell_bytes(&self) -> usize {
+        self.plan.cell_bytes as usize
+    }
+
+    #[inline]
+    fn cells(&self) -> CellWords<'_> {
+        CellWords::new(&self.words, self.stride)
+    }
+
+    #[inline]
+    pub(crate) fn ring(&self) -> Ring<'_, CellWords<'_>> {
+        Ring::new(&self.header, self.cells(), self.geometry)
+    }
+
+    /// Puts an item's bytes in; `None`: without waiting. The caller made sure that they fit a cell.
+    #[inline]
+    pub(crate) fn push(&self, bytes: &[u8], wait: Option<Deadline>) -> Result<()> {
+        let (life, ring) = (self.body.life()?, self.ring());
+        let gone = || self.receivers.all_gone(life);
+        let ticket = match wait {
+            None => ring
+                .try_push(life)
+                .map_err(|why| if why == Refusal::Full && gone() { Refusal::Disconnected } else { why }),
+            Some(deadline) => ring.push_unless(life, &mut Patience::new(deadline), gone),
+        };
+        let ticket = ticket.map_err(|why| refused(why, "receiver"))?;
+        let mut payload = self.cells().payload(ticket.index).unwrap_or_default();
+        if self.plan.is_coded
+            && let Some((len, rest)) = payload.split_first()
+        {
+            // Relaxed, as the payload: the publication orders both.
+            len.store(bytes.len() as u64, Ordering::Relaxed);
+            payload = rest;
+        }
+        plain::copy_in(payload, bytes);
+        ring.publish(life, ticket);
+        Ok(())
+    }
+
+    /// Takes an item's bytes out; `None`: without waiting.
+    #[inline]
+    pub(crate) fn pop<T: Coded>(&self, wait: Option<Deadline>) -> Result<T::Raw> {
+        let (life, ring) = (self.body.life()?, self.ring());
+        let gone = || self.senders.all_gone(life);
+        let ticket = match wait {
+            None => match ring.pop_now(life) {
+                // What the gone sent is visible once they are gone.
+                Err(Refusal::Empty) if gone() => {
+                    ring.pop_now(life).map_err(|why| if why == Refusal::Empty { Refusal::Disconnected } else { why })
+                }
+                other => other,
+            },
+            Some(deadline) => ring.pop_unless(life, &mut Patience::new(deadline), gone),
+        };
+        self.take_out::<T>(ticket.map_err(|why| refused(why, "sender"))?)
+    }
+
+    /// Takes an item's bytes out if one is ready at the head; asks nobody about anything.
+    #[inline]
+    pub(crate) fn pop_ready<T: Coded>(&self) -> Option<Result<T::Raw>> {
+        let life = self.body.life().ok()?;
+        let ticket = self.ring().try_pop(life, false).ok()?;
+        Some(self.take_out::<T>(ticket))
+    }
+
+    #[inline]
+    fn take_out<T: Coded>(&self, ticket: Ticket) -> Result<T::Raw> {
+        let mut payload = self.cells().payload(ticket.index).unwrap_or_default();
+        let mut len = T::FIXED.unwrap_or(0) as u64;
+        if self.plan.is_coded
+            && let Some((word, rest)) = payload.split_first()
+        {
+            len = word.load(Ordering::Relaxed);
+            payload = rest;
+        }
+        // The cell is freed whatever it says, so that nobody waits behind it.
+        let raw = (len <= u64::from(self.plan.cell_bytes)).then(|| T::copy_out(payload, len as usize));
+        self.ring().free(self.body.life()?, ticket);
+        raw.ok_or_else(|| {
+            Error::corrupt(WHAT, format!("an item says it has {len} bytes, a cell has {}", self.plan.cell_bytes))
+        })
+    }
+
+    pub(crate) fn items(&self) -> &Signal {
+        &self.header.items.0
+    }
+
+    pub(crate) fn space(&self) -> &Signal {
+        &self.header.space.0
+    }
+}
+
+impl Side {
+    fn all_gone(&self, life: &impl crate::participant::Liveness) -> bool {
+        self.roster.all_gone(&self.rows, life)
+    }
+
+    /// Registers one more handle of this process.
+    pub(crate) fn join(&self, body: &Body) -> Result<()> {
+        let life = body.life()?;
+        if self.roster.join(&self.rows, life, life.row() as usize) {
+            return Ok(());
+        }
+        Err(Error::corrupt(WHAT, "the list of who is registered changes all the time"))
+    }
+
+    /// Takes one handle of this process off; the last one to go wakes those who wait for what comes no more. In
+    /// a forked child the handle is the parent's, and stays.
+    pub(crate) fn leave(&self, body: &Body, waiting: &Signal) {
+        let Ok(life) = body.life() else { return };
+        self.roster.leave(&self.rows, life, life.row() as usize);
+        if self.all_gone(life) {
+            waiting.notify_all();
+        }
+    }
+}
+
+#[cold]
+fn refused(why: Refusal, peers: &'static str) -> Error {
+    match why {
+        Refusal::Full => Kind::WouldBlock { what: "sending to the full queue" }.into(),
+        Refusal::Empty => Kind::WouldBlock { what: "receiving from the empty queue" }.into(),
+        Refusal::Closed => Kind::Closed { what: WHAT }.into(),
+        Refusal::Disconnected => Kind::Disconnected { what: "queue", peers }.into(),
+        Refusal::TimedOut => Kind::Timeout { what: WHAT }.into(),
+        Refusal::Contended => Kind::Contended { what: WHAT, rounds: crate::raw::ring::MOVED }.into(),
+        Refusal::Corrupt(damage) => Error::corrupt(WHAT, damage.describe()),
+    }
+}

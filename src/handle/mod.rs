@@ -1,0 +1,50 @@
+//! What users hold, and which of it to choose.
+//!
+//! | you have | take | and not |
+//! |---|---|---|
+//! | a counter, a flag, a progress figure | [`Value`](crate::Value) of a number: one atomic instruction | a `Mutex<u64>` |
+//! | a small struct that many read and few write | [`Value`](crate::Value) of the struct: readers never wait | an array of its fields: they would be seen mixed |
+//! | a struct that is changed from what it was | [`Mutex`](crate::Mutex): a private copy, committed by one store | a `Lock` beside an `Array`, unless the struct is large and the changes small |
+//! | many numbers: samples, counts, a matrix | [`Array`](crate::Array): element by element, or a view of a range | one large `Value`, which copies all of itself for each change |
+//! | something outside: a file, a device | [`Lock`](crate::Lock): it says when a holder died and what it guards may be half changed | a `Mutex<()>`, which would not say it twice |
+//! | "at most n at a time" | [`Semaphore`](crate::Semaphore): the permits of the dead come back | a counter of your own: a death makes it wrong for ever |
+//! | work or results to hand over | [`Queue`](crate::Queue) of any serde type | a `Value` that somebody polls |
+//! | fixed-size records, as fast as it goes | `Queue` of [`Plain`](crate::Plain) | postcard between |
+//! | large blocks | an `Array` for the bytes and a queue of indexes into it | items of megabytes, which are copied twice |
+//!
+//! Threads of one program that will never be more than one program are better served by std and
+//! crossbeam: the same speed, without a descriptor and a mapping per object.
+//!
+//! Every handle is cheap to clone, `Send` and `Sync`, and keeps its memory alive. It goes to a child as an argument
+//! of `Process::spawn`, and to a stranger by its segment. `try_x` never waits, `x_timeout` bounds
+//! the whole call, a bare `x` waits as long as it takes, and none of them ever waits for a dead process.
+//!
+//! This room knows types. It has no algorithm, which is below in `raw`, no pointer, which is below in
+//! `segment`, and no `unsafe`.
+#![forbid(unsafe_code)]
+
+pub(crate) mod array;
+pub(crate) mod channel;
+pub(crate) mod codec;
+pub(crate) mod ends;
+pub(crate) mod integer;
+pub(crate) mod lock;
+pub(crate) mod mutex;
+pub(crate) mod portable;
+pub(crate) mod queue;
+pub(crate) mod semaphore;
+pub(crate) mod value;
+pub(crate) mod view;
+pub(crate) mod whole;
+
+pub use self::array::Array;
+pub use self::codec::{Item, Plain};
+pub use self::ends::{Receiver, Sender};
+pub use self::integer::Integer;
+pub use self::lock::{Lock, LockError, LockGuard};
+pub use self::mutex::Mutex;
+pub use self::queue::{Items, Queue, QueueOptions, SendError};
+pub use self::semaphore::{OwnedPermit, PERMITS_MAX, Permit, Semaphore};
+pub use self::value::{Value, ValueGuard};
+pub use self::view::ArrayView;
+pub use self::whole::MutexGuard;

@@ -1,0 +1,68 @@
+//! What every handle has: its segment, a way back after `fork`, and serde through the hand-over.
+//!
+//! A handle is not bytes: what is written is the place of its segment among the descriptors that travel
+//! beside the bytes. Where no descriptors travel, writing one is refused as `NotReachable`.
+
+use crate::error::Result;
+use crate::segment::open::Segment;
+use core::cell::Cell;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+thread_local! {
+    /// Whether a handle on this thread could not be written or read: codecs drop reasons.
+    static REFUSED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Writes a handle as the place of its segment.
+pub(crate) fn serialize<S: Serializer>(segment: &Segment, serializer: S) -> Result<S::Ok, S::Error> {
+    segment.serialize(serializer).inspect_err(|_| REFUSED.set(true))
+}
+
+/// Reads a handle: finds its segment by its place, and attaches.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>, H>(
+    deserializer: D,
+    attach: impl FnOnce(&Segment) -> Result<H>,
+) -> Result<H, D::Error> {
+    let segment = Segment::deserialize(deserializer).inspect_err(|_| REFUSED.set(true))?;
+    attach(&segment).map_err(de::Error::custom)
+}
+
+/// Whether a handle inside an item was refused on this thread since this was last asked.
+pub(crate) fn take_refusal() -> bool {
+    REFUSED.take()
+}
+
+/// The part that is the same for every handle: `segment`, `reattach`, `Serialize`, `Deserialize`.
+/// The type has a `body` and an `attach`.
+macro_rules! portable {
+    ($handle:ty $(, $param:ident: $bound:path)?) => {
+        impl<$($param: $bound)?> $handle {
+            /// The segment that holds it: what another program attaches to.
+            pub fn segment(&self) -> &crate::segment::open::Segment {
+                self.body.segment()
+            }
+
+            /// A handle of the calling process to the same object, where this one was inherited by `fork`.
+            ///
+            /// # Errors
+            ///
+            /// `is_exhausted` when the segment has no row left for another participant.
+            pub fn reattach(&self) -> crate::error::Result<Self> {
+                Self::attach(&self.body.segment().reattach()?)
+            }
+        }
+
+        impl<$($param: $bound)?> serde::Serialize for $handle {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                crate::handle::portable::serialize(self.body.segment(), serializer)
+            }
+        }
+
+        impl<'de $(, $param: $bound)?> serde::Deserialize<'de> for $handle {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                crate::handle::portable::deserialize(deserializer, Self::attach)
+            }
+        }
+    };
+}
+pub(crate) use portable;

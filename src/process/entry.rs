@@ -1,0 +1,157 @@
+//! The one place where a position becomes a function.
+//!
+//! A child is the same executable, loaded elsewhere. So a function travels as its position in the
+//! executable, together with the position of [`run`] for its types, which knows how to decode the
+//! arguments, call it and encode the result. The child checks that its executable has the same identity
+//! (the linker's build id) and that both positions lie in code.
+//!
+//! Unsafe is here because nothing in safe Rust calls an address.
+#![allow(unsafe_code)]
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::error::{Error, Kind, Result};
+use crate::segment::handoff;
+use crate::segment::open::Segment;
+use crate::sys::executable::{Image, image};
+
+/// A function, as it travels.
+#[derive(Serialize, Deserialize, Debug)]
+pub(crate) struct Call {
+    identity: Vec<u8>,
+    run: u64,
+    function: u64,
+}
+
+/// What came of a call.
+pub(crate) enum Answer {
+    Returned(Encoded),
+    Panicked(String),
+    Refused(String),
+}
+
+/// A value, encoded: bytes, and the segments of the handles in it.
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) segments: Vec<Segment>,
+}
+
+/// The address of a function of this executable. Invariant: it lies in the executable's code.
+#[derive(Clone, Copy)]
+struct Code(usize);
+
+/// [`run`] for some types.
+type Run = fn(Code, Encoded) -> Answer;
+
+impl Call {
+    /// The call of `f`, for another process that runs the same executable.
+    pub(crate) fn new<A: DeserializeOwned, R: Serialize>(f: fn(A) -> R) -> Result<Self> {
+        let image = image().map_err(|error| Error::io("looking at the own executable", error))?;
+        let run: Run = run::<A, R>;
+        let position = |address: usize| match address_is_code(&image, address) {
+            true => Ok((address - image.base) as u64),
+            false => Err(Error::invalid(
+                "a function from a shared library",
+                "a child can only run functions of the executable itself",
+            )),
+        };
+        Ok(Self { run: position(run as usize)?, function: position(f as usize)?, identity: image.identity })
+    }
+
+    /// Makes the call, in the process that was started for it.
+    pub(crate) fn make(&self, args: Encoded) -> Answer {
+        let image = match image() {
+            Ok(image) if image.identity == self.identity => image,
+            Ok(_) => return Answer::Refused("it is another build of the program than its parent".into()),
+            Err(error) => return Answer::Refused(error.to_string()),
+        };
+        let (Some(run), Some(function)) = (code_at(&image, self.run), code_at(&image, self.function)) else {
+            return Answer::Refused("its parent named a function outside the executable's code".into());
+        };
+        // SAFETY: 1. `run` is a valid address of code in this executable; 2. the identity says that this is
+        //            the executable in which `Call::new` took the position, and it took it from a `Run`;
+        //            3. a function pointer is as wide as an address.
+        let run = unsafe { core::mem::transmute::<usize, Run>(run.0) };
+        run(function, args)
+    }
+}
+
+fn address_is_code(image: &Image, address: usize) -> bool {
+    address >= image.base && image.code.iter().any(|code| code.contains(&address))
+}
+
+fn code_at(image: &Image, position: u64) -> Option<Code> {
+    let address = image.base.checked_add(usize::try_from(position).ok()?)?;
+    address_is_code(image, address).then_some(Code(address))
+}
+
+/// Decodes the arguments, calls the function, encodes the result.
+fn run<A: DeserializeOwned, R: Serialize>(function: Code, args: Encoded) -> Answer {
+    // SAFETY: 1. `function` is a valid address of code in this executable; 2. `Call::new` takes the positions
+    //            of `run::<A, R>` and of an `fn(A) -> R` together, and they travel together; 3. a function
+    //            pointer is as wide as an address.
+    let function = unsafe { core::mem::transmute::<usize, fn(A) -> R>(function.0) };
+    let args = match decode::<A>("the arguments", args) {
+        Ok(args) => args,
+        Err(error) => return Answer::Refused(error.to_string()),
+    };
+    match catch_unwind(AssertUnwindSafe(|| encode("the result", &function(args)))) {
+        Ok(Ok(result)) => Answer::Returned(result),
+        Ok(Err(error)) => Answer::Refused(error.to_string()),
+        Err(panic) => Answer::Panicked(message_of(panic.as_ref())),
+    }
+}
+
+fn message_of(panic: &(dyn core::any::Any + Send)) -> String {
+    if let Some(message) = panic.downcast_ref::<&'static str>() {
+        (*message).into()
+    } else if let Some(message) = panic.downcast_ref::<String>() {
+        message.clone()
+    } else {
+        "with a value that is not text".into()
+    }
+}
+
+/// Encodes a value. The segments of its handles are kept until it was sent.
+pub(crate) fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Encoded> {
+    let (bytes, segments) = handoff::export(|| postcard::to_stdvec(value));
+    let bytes = bytes.map_err(|error| Kind::Codec { what, why: error.to_string() })?;
+    Ok(Encoded { bytes, segments })
+}
+
+/// Decodes a value.
+pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, encoded: Encoded) -> Result<T> {
+    let value = handoff::import(encoded.segments, || postcard::from_bytes(&encoded.bytes));
+    value.map_err(|error| Kind::Codec { what, why: error.to_string() }.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn twice(n: u32) -> u32 {
+        n * 2
+    }
+
+    #[test]
+    fn a_position_leads_back_to_its_function() {
+        let call = Call::new(twice).unwrap();
+        let Answer::Returned(result) = call.make(encode("", &21u32).unwrap()) else { panic!("not returned") };
+        assert_eq!(decode::<u32>("", result).unwrap(), 42);
+    }
+
+    #[test]
+    fn positions_outside_the_code_and_other_builds_are_refused() {
+        let refused = |call: &Call| matches!(call.make(encode("", &21u32).unwrap()), Answer::Refused(_));
+        let mut call = Call::new(twice).unwrap();
+        call.function = u64::MAX;
+        assert!(refused(&call));
+        call.function = 0;
+        assert!(refused(&call));
+        call = Call::new(twice).unwrap();
+        call.identity.push(0);
+        assert!(refused(&call));
+    }
+}

@@ -1,0 +1,17 @@
+//! Algorithms as state machines over atomics. They own no storage, see no payload and ask about lives
+//! through a parameter; what they hand out is a permission. All-zero words are valid and empty, and any
+//! other words are at worst reported as corrupt.
+
+pub mod lock;
+pub mod permits;
+pub mod registry;
+pub mod ring;
+pub mod ring_recover;
+pub mod ring_wait;
+pub mod ring_word;
+pub mod roster;
+pub mod signal;
+pub mod version;
+
+#[cfg(all(test, not(mutirao_model)))]
+mod ring_tests;

@@ -1,0 +1,161 @@
+//! The only pointer arithmetic of the crate: from an offset to a reference to atomics.
+//!
+//! A [`Region`] is the memory of one attachment. References that come out are to atomics, or to structs
+//! and slices made of nothing else, because a neighbour may write any byte at any time; that is sound for
+//! atomics and for nothing else. Offsets are held against the length that this process measured.
+#![allow(unsafe_code)] // the room where offsets become addresses
+
+use crate::error::{Error, Result};
+use crate::raw::lock::RawLock;
+use crate::raw::permits::PermitsHeader;
+use crate::raw::registry::RegistryHeader;
+use crate::raw::ring::RingHeader;
+use crate::raw::roster::Roster;
+use crate::raw::signal::Signal;
+use crate::raw::version::Version;
+use crate::segment::layout::Row;
+use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+use crate::sys::mapping::Mapping;
+use core::fmt;
+use core::mem::{align_of, size_of};
+use core::ops::Deref;
+use core::ptr::NonNull;
+use std::sync::Arc;
+
+/// A type that may be referred to where it stands in shared memory.
+///
+/// # Safety
+///
+/// 1. It is made of atomics only, so that any thread of any process may write it at any time.
+/// 2. Every bit pattern is a valid value.
+/// 3. It is `repr(C)`, `repr(transparent)` or primitive, and holds no pointer.
+pub(crate) unsafe trait Shared {}
+
+macro_rules! shared {
+    ($($name:ty),*) => { $(
+        // SAFETY: 1.-3. see the definition: `repr(C)` or primitive, atomics of fixed width only.
+        unsafe impl Shared for $name {}
+    )* };
+}
+shared!(AtomicU8, AtomicU16, AtomicU32, AtomicU64, Row, RegistryHeader);
+shared!(RawLock, Signal, Version, PermitsHeader, RingHeader, Roster);
+
+/// The memory of an attachment, or a checked part of it. Keeps the memory mapped.
+#[derive(Clone)]
+pub(crate) struct Region {
+    /// Invariant: `base .. base + len` is mapped readable and writable by `mapping`, and the file behind it
+    /// is sealed against shrinking.
+    base: *mut u8,
+    len: u64,
+    mapping: Arc<Mapping>,
+}
+
+// SAFETY: a region is an address and a length; what is done through it is atomic.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// The memory of a mapping.
+    pub(crate) fn of(mapping: Mapping) -> Self {
+        Self { base: mapping.base(), len: mapping.len(), mapping: Arc::new(mapping) }
+    }
+
+    pub(crate) const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The part of `len` bytes at `start`.
+    pub(crate) fn part(&self, start: u64, len: u64) -> Result<Self> {
+        match start.checked_add(len) {
+            Some(end) if end <= self.len => {
+                // SAFETY: `start` is within the mapped bytes, as compared above.
+                let base = unsafe { self.base.add(start as usize) };
+                Ok(Self { base, len, mapping: Arc::clone(&self.mapping) })
+            }
+            _ => Err(outside(start, len, self.len)),
+        }
+    }
+
+    /// The struct of atomics at `offset`.
+    #[inline]
+    pub(crate) fn place<T: Shared>(&self, offset: u64) -> Result<&T> {
+        let at = self.address(offset, 1, size_of::<T>(), align_of::<T>())?;
+        // SAFETY: 1. `address` compared bounds and alignment. 2. `T: Shared` is valid for any bytes and
+        //         may be written by others. 3. `self`, which the result borrows, keeps the mapping.
+        Ok(unsafe { at.cast::<T>().as_ref() })
+    }
+
+    /// `count` structs of atomics at `offset`.
+    #[inline]
+    pub(crate) fn places<T: Shared>(&self, offset: u64, count: u64) -> Result<&[T]> {
+        let at = self.address(offset, count, size_of::<T>(), align_of::<T>())?;
+        // SAFETY: 1.-3. as in `place`, for `count` structs, whose size `address` multiplied checked.
+        Ok(unsafe { core::slice::from_raw_parts(at.cast::<T>().as_ptr(), count as usize) })
+    }
+
+    /// The struct of atomics at `offset`, resolved once and for all.
+    pub(crate) fn placed<T: Shared>(&self, offset: u64) -> Result<Placed<T>> {
+        Ok(Placed { at: NonNull::from(self.place::<T>(offset)?), _keeps: Arc::clone(&self.mapping) })
+    }
+
+    /// `count` structs of atomics at `offset`, resolved once and for all.
+    pub(crate) fn placed_slice<T: Shared>(&self, offset: u64, count: u64) -> Result<Placed<[T]>> {
+        Ok(Placed { at: NonNull::from(self.places::<T>(offset, count)?), _keeps: Arc::clone(&self.mapping) })
+    }
+
+    #[inline]
+    fn address(&self, offset: u64, count: u64, size: usize, align: usize) -> Result<NonNull<u8>> {
+        let end = count.checked_mul(size as u64).and_then(|n| n.checked_add(offset));
+        if end.is_none_or(|end| end > self.len) {
+            return Err(outside(offset, count.saturating_mul(size as u64), self.len));
+        }
+        // SAFETY: `offset <= self.len`, so the address is within the mapping or one past it.
+        let at = unsafe { self.base.add(offset as usize) };
+        match NonNull::new(at) {
+            Some(at) if at.addr().get() & (align - 1) == 0 => Ok(at),
+            _ => Err(Error::corrupt("the segment", format!("offset {offset} is not a multiple of {align}"))),
+        }
+    }
+}
+
+#[cold]
+fn outside(start: u64, len: u64, of: u64) -> Error {
+    Error::corrupt("the segment", format!("{len} bytes at offset {start} are outside of its {of}"))
+}
+
+/// Structs of atomics, resolved and checked once: what a handle keeps, so that an operation has nothing
+/// left to fail at.
+pub(crate) struct Placed<T: ?Sized> {
+    /// Invariant: came from [`Region::place`] or [`Region::places`], in memory that `_keeps` keeps mapped.
+    at: NonNull<T>,
+    _keeps: Arc<Mapping>,
+}
+
+// SAFETY: `T` is made of atomics, which any thread may use.
+unsafe impl<T: ?Sized + Sync> Send for Placed<T> {}
+// SAFETY: as above.
+unsafe impl<T: ?Sized + Sync> Sync for Placed<T> {}
+
+impl<T: ?Sized> Deref for Placed<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: 1. the invariant: checked when it was made. 2. `self`, which the result borrows, keeps
+        //         the mapping.
+        unsafe { self.at.as_ref() }
+    }
+}
+
+impl<T: ?Sized> Clone for Placed<T> {
+    fn clone(&self) -> Self {
+        Self { at: self.at, _keeps: Arc::clone(&self._keeps) }
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for Placed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}

@@ -1,0 +1,287 @@
+//! A participant: this process's mapping of a segment, its row, its id and its proof of life.
+//!
+//! There is one attachment for each process and segment, whatever number of handles there is; a
+//! process-wide table finds it. Leaving is closing the description that carries the lock, never an
+//! unlock: a forked child's unlock would free its living parent's byte.
+//!
+//! The races: a newcomer takes the row's *reap* byte first, reaps what the dead left there, takes the
+//! *life* byte, writes the row, publishes its id, and gives the reap byte back. So a row has one reaper,
+//! a stopped reaper keeps no dead participant alive, and nobody sees an id whose life byte is free.
+
+use crate::error::{Error, Kind, Result};
+use crate::participant::{Liveness, ParticipantId};
+use crate::raw::registry::{self, RegistryHeader};
+use crate::segment::access::{Placed, Region};
+use crate::segment::header::{Header, RawHeader};
+use crate::segment::layout::{self, HEADER_LEN, Row, life_byte, reap_byte};
+use crate::segment::{recover, watcher};
+use crate::sync::{AtomicU32, Ordering};
+use crate::sys::backing::{self, Facts, FileId};
+use crate::sys::fork::{ForkWord, PerProcess};
+use crate::sys::liveness::{self, Identity};
+use crate::sys::mapping::Mapping;
+use crate::sys::membarrier;
+use core::fmt;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// The segments that this process is attached to.
+type Table = Mutex<HashMap<FileId, Weak<Attachment>>>;
+
+static TABLE: PerProcess<Table> = PerProcess::new();
+
+/// The places that every participant may need, resolved once.
+pub(crate) struct Fixed {
+    pub registry: Placed<RegistryHeader>,
+    /// 1: somebody can not be reached by membarrier, so all use fences.
+    pub fence_word: Placed<AtomicU32>,
+    pub ids: Placed<[AtomicU32]>,
+    pub rows: Placed<[Row]>,
+}
+
+impl Fixed {
+    fn resolve(region: &Region, rows: u32) -> Result<Self> {
+        Ok(Self {
+            registry: region.placed(layout::REGISTRY)?,
+            fence_word: region.placed(layout::FENCE_WORD)?,
+            ids: region.placed_slice(layout::IDS, u64::from(rows))?,
+            rows: region.placed_slice(layout::ROWS, u64::from(rows))?,
+        })
+    }
+}
+
+/// One process's part in one segment.
+pub(crate) struct Attachment {
+    fixed: Fixed,
+    region: Region,
+    fork: ForkWord,
+    id: ParticipantId,
+    row: u32,
+    header: Header,
+    file_id: FileId,
+    /// Opened by this process alone; carries the life byte.
+    own: OwnedFd,
+    /// The description that is shared with others; never carries a lock.
+    shared: OwnedFd,
+}
+
+impl Attachment {
+    /// The attachment of this process to the segment behind `shared`: an old one, or a new row.
+    pub(crate) fn of(shared: OwnedFd) -> Result<Arc<Self>> {
+        let facts = backing::facts(shared.as_fd())?;
+        let (fork, table) = TABLE.get_or_init(Table::default).map_err(|e| Error::io("preparing for forks", e))?;
+        let mut table = table.lock();
+        if let Some(found) = table.get(&facts.id).and_then(Weak::upgrade) {
+            return Ok(found);
+        }
+        let new = Arc::new(Self::attach(shared, facts, fork)?);
+        table.retain(|_, weak| weak.strong_count() > 0);
+        table.insert(facts.id, Arc::downgrade(&new));
+        Ok(new)
+    }
+
+    /// All attachments of this process, for its watcher.
+    pub(crate) fn all() -> Vec<Arc<Self>> {
+        match TABLE.get_or_init(Table::default) {
+            Ok((_, table)) => table.lock().values().filter_map(Weak::upgrade).collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    fn attach(shared: OwnedFd, facts: Facts, fork: ForkWord) -> Result<Self> {
+        let header = verify(shared.as_fd(), &facts)?;
+        let own = backing::open_own(shared.as_fd())?;
+        let mapping = Mapping::new(own.as_fd(), header.len)?;
+        let region = Region::of(mapping);
+        let fixed = Fixed::resolve(&region, header.rows)?;
+        if !membarrier::register() {
+            // Release: whoever reads it 1 fences; until then a sleeper of ours may lose a slice.
+            fixed.fence_word.store(1, crate::order!(fence_word, Release));
+        }
+        let (row, id) = join(&own, &fixed, &header, &region)?;
+        let held = backing::open_own(shared.as_fd()).and_then(|second| {
+            liveness::is_held(second.as_fd(), life_byte(row)).map_err(|e| Error::io("asking for our own life", e))
+        })?;
+        if !held {
+            return Err(Kind::Unsupported { what: "locks of open file descriptions" }.into());
+        }
+        Ok(Self { fixed, region, fork, id, row, header, file_id: facts.id, own, shared })
+    }
+
+    /// This attachment, unless it was inherited by `fork`.
+    #[inline]
+    pub(crate) fn ours(&self) -> Result<&Self> {
+        if self.fork.is_ours() { Ok(self) } else { Err(forked()) }
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        self.fork.is_ours()
+    }
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+    pub(crate) fn fixed(&self) -> &Fixed {
+        &self.fixed
+    }
+    pub(crate) fn row(&self) -> u32 {
+        self.row
+    }
+    pub(crate) fn file_id(&self) -> FileId {
+        self.file_id
+    }
+    /// The descriptor that may be given to others.
+    pub(crate) fn shared_fd(&self) -> BorrowedFd<'_> {
+        self.shared.as_fd()
+    }
+    /// The part of the segment that the object's body fills.
+    pub(crate) fn body(&self) -> Result<Region> {
+        self.region.part(self.header.body_start, self.header.body_len)
+    }
+
+    /// Whether the participant in `row` is proven dead although its id still stands there.
+    pub(crate) fn row_is_dead(&self, row: u32) -> bool {
+        row != self.row && matches!(liveness::is_held(self.own.as_fd(), life_byte(row)), Ok(false))
+    }
+
+    /// Settles what the dead participant in `row` had announced and frees the row. True: it was ours to
+    /// do and is done. Safe to repeat and to die in: the row is freed last.
+    pub(crate) fn reap(&self, row: u32) -> bool {
+        if row == self.row || !matches!(liveness::try_lock(self.own.as_fd(), reap_byte(row)), Ok(true)) {
+            return false; // another reaper is at it, or a newcomer
+        }
+        let dead =
+            self.row_is_dead(row) && self.fixed.ids.get(row as usize).is_some_and(|id| id.load(Ordering::Relaxed) != 0);
+        if dead {
+            settle(&self.fixed, row);
+        }
+        let _ = liveness::unlock(self.own.as_fd(), reap_byte(row));
+        dead
+    }
+}
+
+impl Liveness for Attachment {
+    #[inline]
+    fn me(&self) -> ParticipantId {
+        self.id
+    }
+
+    #[cold]
+    fn is_dead(&self, id: ParticipantId) -> bool {
+        id != self.id && recover::is_dead(&self.own, &self.fixed.ids, id)
+    }
+
+    #[inline]
+    fn sleepers_fence(&self) -> bool {
+        self.fixed.fence_word.load(Ordering::Relaxed) == 0
+    }
+
+    #[cold]
+    fn waits_long(&self) {
+        watcher::start();
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // In a forked child this is the parent's row; and there closing frees no lock.
+        if self.fork.is_ours() {
+            registry::vacate(&self.fixed.ids, self.row as usize, self.id);
+        }
+    }
+}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attachment").field("id", &self.id).field("row", &self.row).finish_non_exhaustive()
+    }
+}
+
+#[cold]
+fn forked() -> Error {
+    Kind::Forked.into()
+}
+
+/// Everything that can be checked before a byte is mapped.
+fn verify(fd: BorrowedFd<'_>, facts: &Facts) -> Result<Header> {
+    let refuse = |why: &'static str| Err(Kind::NotASegment { why: why.into() }.into());
+    if !facts.is_regular {
+        return refuse("it is no regular file");
+    }
+    if !facts.is_sealed {
+        return refuse(
+            "it is not sealed against shrinking and further sealing, so a neighbour could take the memory away",
+        );
+    }
+    if facts.is_write_sealed {
+        return refuse("it is sealed against writing");
+    }
+    if facts.mode & 0o077 != 0 {
+        return refuse("others than its owner may open it");
+    }
+    let mut raw = RawHeader::new_zeroed();
+    debug_assert_eq!(raw.as_bytes().len(), HEADER_LEN);
+    backing::read_head(fd, raw.as_mut_bytes())?;
+    raw.verify(facts.len)
+}
+
+/// Takes a row and an id.
+fn join(own: &OwnedFd, fixed: &Fixed, header: &Header, region: &Region) -> Result<(u32, ParticipantId)> {
+    let io = |e| Error::io("taking a row of the segment", e);
+    let identity = liveness::identity();
+    let start = identity.pid % header.rows;
+    for row in (0..header.rows).map(|i| (start + i) % header.rows) {
+        // An id without a living holder is worth the reap byte; so is a free row. The rest is skipped
+        // without touching its bytes.
+        if liveness::is_held(own.as_fd(), life_byte(row)).map_err(io)?
+            || !liveness::try_lock(own.as_fd(), reap_byte(row)).map_err(io)?
+        {
+            continue;
+        }
+        let taken = occupy(own, fixed, header, region, row, &identity);
+        liveness::unlock(own.as_fd(), reap_byte(row)).map_err(io)?;
+        if let Some(id) = taken? {
+            return Ok((row, id));
+        }
+    }
+    Err(Kind::RowsFull { rows: header.rows }.into())
+}
+
+/// Takes `row`, whose reap byte is held. None: somebody lives there after all.
+fn occupy(
+    own: &OwnedFd,
+    fixed: &Fixed,
+    header: &Header,
+    region: &Region,
+    row: u32,
+    identity: &Identity,
+) -> Result<Option<ParticipantId>> {
+    let io = |e| Error::io("taking a row of the segment", e);
+    if !liveness::try_lock(own.as_fd(), life_byte(row)).map_err(io)? {
+        return Ok(None);
+    }
+    settle(fixed, row);
+    let id = recover::take_id(own, &fixed.registry, &fixed.ids, header, region)?;
+    if let Some(who) = fixed.rows.get(row as usize) {
+        who.pid.store(identity.pid, Ordering::Relaxed);
+        who.start_time.store(identity.start_time, Ordering::Relaxed);
+        who.namespace.store(identity.namespace, Ordering::Relaxed);
+    }
+    // The row was settled above and its bytes are ours, so it is vacant unless somebody scribbles.
+    if registry::occupy(&fixed.ids, row as usize, id) { Ok(Some(id)) } else { Ok(None) }
+}
+
+/// Undoes or finishes what the dead participant in `row` had announced, then frees the row. Under the
+/// row's reap byte.
+fn settle(fixed: &Fixed, row: u32) {
+    let Some(cell) = fixed.ids.get(row as usize).filter(|cell| cell.load(Ordering::Relaxed) != 0) else { return };
+    if let Some(who) = fixed.rows.get(row as usize) {
+        // Objects of this format need no second place for a claim, so nothing is ever announced.
+        who.announced.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+    fixed.registry.note_death();
+    // Last, and whatever stood there: a scribbled id is nobody's. Who no longer finds the id sees the rest.
+    cell.store(0, crate::order!(registry_bury, Release));
+}

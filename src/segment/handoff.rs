@@ -1,0 +1,104 @@
+//! How handles travel: beside the bytes, as descriptors.
+//!
+//! A handle serialises as the number of its segment in a list that is collected meanwhile; the segments'
+//! descriptors go by `SCM_RIGHTS` (unix(7)). Outside of such a collection a handle has no meaning to
+//! anybody else, and serialising it is an error.
+//!
+//! The descriptor that travels is the shared one and carries no lock: a descriptor in a socket's queue
+//! would keep a dead sender alive.
+
+use crate::error::{Error, Kind, Result};
+use crate::segment::open::Segment;
+use crate::sys::process;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cell::RefCell;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+thread_local! {
+    /// The segments of the hand-over that this thread is in the middle of.
+    static UNDER_WAY: RefCell<Option<Vec<Segment>>> = const { RefCell::new(None) };
+}
+
+/// Runs `f`, in which handles may be serialised; the segments that they need come out beside its result.
+pub(crate) fn export<R>(f: impl FnOnce() -> R) -> (R, Vec<Segment>) {
+    with_list(Vec::new(), f)
+}
+
+/// Runs `f`, in which handles may be deserialised that were exported with these segments.
+pub(crate) fn import<R>(segments: Vec<Segment>, f: impl FnOnce() -> R) -> R {
+    with_list(segments, f).0
+}
+
+fn with_list<R>(list: Vec<Segment>, f: impl FnOnce() -> R) -> (R, Vec<Segment>) {
+    /// Puts the outer list back, also when `f` unwinds.
+    struct Outer(Option<Vec<Segment>>);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            UNDER_WAY.set(self.0.take());
+        }
+    }
+    let outer = Outer(UNDER_WAY.replace(Some(list)));
+    let result = f();
+    let list = UNDER_WAY.take().unwrap_or_default();
+    drop(outer);
+    (result, list)
+}
+
+impl Serialize for Segment {
+    /// Only inside of a hand-over, as in an argument of `Process::spawn`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let number = UNDER_WAY.with_borrow_mut(|list| {
+            let list = list.as_mut()?;
+            let known = list.iter().position(|s| s.attachment().file_id() == self.attachment().file_id());
+            let number = known.unwrap_or_else(|| {
+                list.push(self.clone());
+                list.len() - 1
+            });
+            u32::try_from(number).ok()
+        });
+        match number {
+            Some(number) => serializer.serialize_u32(number),
+            None => Err(serde::ser::Error::custom(Error::from(Kind::NotReachable { what: "an item" }))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Segment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(deserializer)?;
+        let found = UNDER_WAY.with_borrow(|list| list.as_ref()?.get(usize::try_from(number).ok()?).cloned());
+        found.ok_or_else(|| serde::de::Error::custom(Error::from(Kind::NotReachable { what: "an item" })))
+    }
+}
+
+impl Segment {
+    /// Hands the segment to whoever reads the other end of `socket`, a program that needs no name and no
+    /// common ancestor. The receiver gets read and write access.
+    ///
+    /// # Errors
+    ///
+    /// When the socket refuses; nothing was sent then.
+    pub fn send_to(&self, socket: &UnixStream) -> Result<()> {
+        process::send_descriptors(socket.as_fd(), b"mutirao", &[self.as_fd()])
+            .map_err(|e| Error::io("sending a segment over a socket", e))
+    }
+
+    /// Takes a segment that was sent by [`send_to`](Segment::send_to). Waits for it as the socket's read timeout says.
+    ///
+    /// # Errors
+    ///
+    /// [`is_not_a_segment`](Error::is_not_a_segment) when something else was sent, and the errors of
+    /// [`from_fd`](Segment::from_fd).
+    pub fn receive_from(socket: &UnixStream) -> Result<Self> {
+        let (bytes, fds) = process::receive_descriptors(socket.as_fd(), 7)
+            .map_err(|e| Error::io("receiving a segment over a socket", e))?;
+        match <[_; 1]>::try_from(fds) {
+            Ok([fd]) if bytes == b"mutirao" => Self::from_fd(fd),
+            Ok(_) => Err(Kind::NotASegment { why: "the sender did not send it with `send_to`".into() }.into()),
+            Err(fds) => {
+                Err(Kind::NotASegment { why: format!("{} descriptors came, not one", fds.len()).into() }.into())
+            }
+        }
+    }
+}

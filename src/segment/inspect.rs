@@ -1,0 +1,146 @@
+//! What a segment says of itself, for people: who takes part, what the object's state is.
+//!
+//! Reads only, with relaxed loads; what comes out may be over a moment later. Whatever the bytes are, it
+//! says something and does not fail: it is what the watchdog of a hung test prints.
+
+use crate::participant::ParticipantId;
+use crate::raw::lock::RawLock;
+use crate::raw::permits::{Permits, PermitsHeader};
+use crate::raw::ring::{Ring, RingHeader};
+use crate::raw::ring_word::Geometry;
+use crate::raw::version::Version;
+use crate::segment::access::Region;
+use crate::segment::attachment::Attachment;
+use crate::segment::cells::{CellWords, QueuePlan};
+use crate::segment::header::Header;
+use crate::segment::layout::{FORMAT, ObjectKind};
+use crate::segment::recover::semaphore_cells;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use core::fmt;
+
+/// A participant, as its row says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParticipantReport {
+    /// Its row in the segment's registry.
+    pub row: u32,
+    /// Its id, as it stands in owner words and claims.
+    pub id: u32,
+    /// Its pid, in its own pid namespace. For people: a pid proves nothing.
+    pub pid: u32,
+    /// Whether this process is the participant.
+    pub is_me: bool,
+    /// Whether the kernel says that it is gone; its row waits to be reaped then.
+    pub is_dead: bool,
+}
+
+/// The object of the segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectReport {
+    /// `Queue`, `Lock`, ...; `Empty` for a segment without an object.
+    pub kind: String,
+    /// The type of its items, as it was made.
+    pub item: String,
+    /// Holders, sleepers, claims, fill: in words.
+    pub state: String,
+}
+
+/// What [`Segment::inspect`](crate::Segment::inspect) found. Its `Display` is a report for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// The number that no other segment has.
+    pub uuid: [u8; 16],
+    /// Version of the layout.
+    pub format: u32,
+    /// Bytes of the segment.
+    pub len: u64,
+    /// Rows for participants.
+    pub rows: u32,
+    /// Who takes part.
+    pub participants: Vec<ParticipantReport>,
+    /// Participant ids that can be given out before the object has to be swept.
+    pub ids_left: u32,
+    /// Deaths that were settled so far, wrapping.
+    pub deaths: u32,
+    /// The object.
+    pub object: ObjectReport,
+}
+
+/// Inspects the segment of an attachment.
+pub(crate) fn of(attachment: &Attachment) -> Inspection {
+    let (header, fixed) = (attachment.header(), attachment.fixed());
+    let participants = (0..).zip(fixed.ids.iter().zip(fixed.rows.iter())).filter_map(|(row, (id, who))| {
+        let id = ParticipantId::new(id.load(Ordering::Relaxed))?;
+        let is_me = row == attachment.row() && attachment.is_ours();
+        let is_dead = !is_me && attachment.row_is_dead(row);
+        Some(ParticipantReport { row, id: id.get(), pid: who.pid.load(Ordering::Relaxed), is_me, is_dead })
+    });
+    Inspection {
+        uuid: header.uuid,
+        format: FORMAT,
+        len: header.len,
+        rows: header.rows,
+        participants: participants.collect(),
+        ids_left: fixed.registry.ids_left(),
+        deaths: fixed.registry.deaths(),
+        object: ObjectReport {
+            kind: format!("{:?}", header.kind),
+            item: header.tag.to_string(),
+            state: attachment
+                .body()
+                .and_then(|body| state(&body, header))
+                .unwrap_or_else(|error| format!("damaged: {error}")),
+        },
+    }
+}
+
+fn state(body: &Region, header: &Header) -> crate::error::Result<String> {
+    let [first, second, ..] = header.shape;
+    Ok(match header.kind {
+        ObjectKind::Empty => "no object".into(),
+        ObjectKind::Value if first <= 8 => format!("one atomic word of {first} bytes"),
+        ObjectKind::Value | ObjectKind::Mutex => format!("{:?}", body.place::<Version>(0)?),
+        ObjectKind::Array => format!("{first} elements of {second} bytes"),
+        ObjectKind::Lock => format!("{:?}", body.place::<RawLock>(0)?),
+        ObjectKind::Semaphore => {
+            let cells = body.places::<AtomicU32>(semaphore_cells(), first)?;
+            let permits = Permits { header: body.place::<PermitsHeader>(0)?, cells };
+            let holders: Vec<_> = cells.iter().filter_map(|c| ParticipantId::new(c.load(Ordering::Relaxed))).collect();
+            format!("{} free, {} held by {holders:?}", permits.available(), permits.held())
+        }
+        ObjectKind::Queue => {
+            let bad = || crate::segment::open::bad_shape(header.kind, header.shape);
+            let plan = QueuePlan::from_shape(header.shape).ok_or_else(bad)?;
+            let words = body.places::<AtomicU64>(plan.cells(), plan.cell_words())?;
+            let cells = CellWords::new(words, plan.stride_words());
+            let ring = Ring::new(body.place::<RingHeader>(0)?, cells, Geometry::new(plan.capacity).ok_or_else(bad)?);
+            format!("{ring:?}, cells of {} bytes", plan.cell_bytes)
+        }
+    })
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "segment {:032x}: format {}, {} bytes", u128::from_be_bytes(self.uuid), self.format, self.len)?;
+        writeln!(f, "  {}{}: {}", self.object.kind, self.object.item, self.object.state)?;
+        writeln!(
+            f,
+            "  {} of {} rows taken, {} ids left, {} deaths settled",
+            self.participants.len(),
+            self.rows,
+            self.ids_left,
+            self.deaths
+        )?;
+        for who in &self.participants {
+            let note = match (who.is_me, who.is_dead) {
+                (true, _) => " (this process)",
+                (_, true) => " (dead)",
+                _ => "",
+            };
+            writeln!(f, "    row {}: participant #{}, pid {}{note}", who.row, who.id, who.pid)?;
+        }
+        Ok(())
+    }
+}

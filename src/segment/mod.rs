@@ -1,0 +1,22 @@
+//! Bytes: what a segment looks like, who is attached to it, and the only pointers into it.
+//!
+//! Algorithms are below (`raw`), types are above (`handle`). Nothing here knows what an item is; nothing
+//! outside of here turns an offset into an address. Every bound is held against the length that *this
+//! process* measured, never against a number found in the segment.
+
+pub(crate) mod access;
+pub(crate) mod attachment;
+pub(crate) mod cells;
+pub(crate) mod handoff;
+pub(crate) mod header;
+pub(crate) mod inspect;
+pub(crate) mod layout;
+pub(crate) mod open;
+pub(crate) mod plain;
+pub(crate) mod recover;
+pub(crate) mod tag;
+pub(crate) mod watcher;
+
+pub use self::inspect::{Inspection, ObjectReport, ParticipantReport};
+pub use self::open::Segment;
+pub use self::plain::PlainData;

@@ -1,0 +1,211 @@
+//! The segment as users hold it, and the body of its object as handles hold it.
+
+use crate::error::{Error, Kind, Result};
+use crate::segment::access::{Placed, Region, Shared};
+use crate::segment::attachment::Attachment;
+use crate::segment::header::Header;
+use crate::segment::inspect::{self, Inspection};
+use crate::segment::layout::{self, ObjectKind};
+use crate::segment::tag::TypeTag;
+use crate::sys::{backing, liveness};
+use core::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use zerocopy::IntoBytes;
+
+/// A memory-mapped file that processes share, and this process's part in it.
+///
+/// A segment made by [`anonymous`](Segment::anonymous) or by an object's `new` has no name: the kernel
+/// frees it with its last user. It is handed to a child as a spawn argument, and to a program that shares
+/// no ancestor over a Unix socket by [`send_to`](Segment::send_to) and [`receive_from`](Segment::receive_from).
+/// A process has one mapping of a segment, however often it opens it; clones are cheap.
+///
+/// # When a process dies
+///
+/// Its row is freed, and what it held is recovered, by whoever meets the traces; nobody has to ask for it.
+///
+/// # Examples
+///
+/// ```
+/// use mutirao::{Queue, Segment};
+/// use std::os::unix::net::UnixStream;
+///
+/// let (ours, theirs) = UnixStream::pair()?;
+/// let orders = Queue::<String>::new(16)?;
+/// orders.segment().send_to(&ours)?;
+///
+/// // In another program:
+/// let received = Segment::receive_from(&theirs)?;
+/// let same = Queue::<String>::attach(&received)?;
+/// orders.send("bread".into())?;
+/// assert_eq!(same.recv()?, "bread");
+/// # Ok::<(), mutirao::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Segment {
+    attachment: Arc<Attachment>,
+}
+
+impl Segment {
+    /// A new segment without a name and without an object, of at least `bytes` bytes beside its own header.
+    ///
+    /// # Errors
+    ///
+    /// [`is_out_of_memory`](Error::is_out_of_memory) with the bytes needed and available;
+    /// [`is_invalid`](Error::is_invalid) for a size beyond the machine; [`is_unsupported`](Error::is_unsupported)
+    /// without `/proc` or without locks of open file descriptions.
+    pub fn anonymous(bytes: u64) -> Result<Self> {
+        Self::with_object(ObjectKind::Empty, TypeTag::NONE, bytes, [0; 4])
+    }
+
+    /// A new segment without a name that holds one object whose body is `body_len` zero bytes.
+    pub(crate) fn with_object(kind: ObjectKind, tag: TypeTag, body_len: u64, shape: [u64; 4]) -> Result<Self> {
+        let header =
+            Header::plan(kind, tag, body_len, shape, layout::ROWS_DEFAULT, liveness::random_16(), liveness::boot_id())?;
+        Self::attach(backing::create_sealed(header.len, header.to_raw().as_bytes())?)
+    }
+
+    /// The segment behind a descriptor that came from elsewhere. Seals, mode and size are verified before
+    /// anything is mapped, and no byte of it is trusted afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`is_not_a_segment`](Error::is_not_a_segment) for a descriptor of something else, one that is not sealed, or
+    /// one that others may open; [`is_wrong_version`](Error::is_wrong_version); [`is_corrupt`](Error::is_corrupt) for a
+    /// truncated or damaged one; [`is_exhausted`](Error::is_exhausted) when all rows are taken.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        Self::attach(fd)
+    }
+
+    fn attach(fd: OwnedFd) -> Result<Self> {
+        Ok(Self { attachment: Attachment::of(fd)? })
+    }
+
+    /// The same segment for a child that inherited this handle by `fork`: a mapping, a row and an id of its
+    /// own. In the process that made the handle it is a clone.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_fd`](Segment::from_fd).
+    pub fn reattach(&self) -> Result<Self> {
+        if self.attachment.is_ours() {
+            return Ok(self.clone());
+        }
+        let fd = self.as_fd().try_clone_to_owned().map_err(|e| Error::io("copying a descriptor", e))?;
+        Self::attach(fd)
+    }
+
+    /// Bytes of the segment.
+    #[allow(clippy::len_without_is_empty)] // a segment always has its header
+    pub fn len(&self) -> u64 {
+        self.attachment.header().len
+    }
+
+    /// Bytes of memory that the segment occupies now.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses to look at the descriptor.
+    pub fn committed_len(&self) -> Result<u64> {
+        Ok(backing::facts(self.as_fd())?.committed)
+    }
+
+    /// The number that no other segment has.
+    pub fn uuid(&self) -> [u8; 16] {
+        self.attachment.header().uuid
+    }
+
+    /// Who takes part, what the object says of itself, how many ids are left. Reads only; what it says may
+    /// be over a moment later. Works in a forked child too.
+    pub fn inspect(&self) -> Inspection {
+        inspect::of(&self.attachment)
+    }
+
+    pub(crate) fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
+    /// The object of the segment, if it is of this kind and type.
+    pub(crate) fn object(&self, kind: ObjectKind, tag: &TypeTag) -> Result<Body> {
+        let header = self.attachment.header();
+        tag.expect(kind, header.kind, &header.tag)?;
+        Ok(Body { region: self.attachment.body()?, shape: header.shape, segment: self.clone() })
+    }
+}
+
+impl AsFd for Segment {
+    /// The descriptor that may be given to others. It carries no lock.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.attachment.shared_fd()
+    }
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let header = self.attachment.header();
+        f.debug_struct("Segment").field("object", &header.kind).field("len", &header.len).finish_non_exhaustive()
+    }
+}
+
+/// The object's part of a segment, as a handle keeps it.
+#[derive(Clone)]
+pub(crate) struct Body {
+    region: Region,
+    shape: [u64; 4],
+    segment: Segment,
+}
+
+impl Body {
+    /// What the creator wrote down of the object. Not trusted: the handle checks it.
+    pub(crate) fn shape(&self) -> [u64; 4] {
+        self.shape
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.region.len()
+    }
+
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// Who we are, unless this handle was inherited by `fork`.
+    #[inline]
+    pub(crate) fn life(&self) -> Result<&Attachment> {
+        self.segment.attachment.ours()
+    }
+
+    /// Who the process that attached is, also when we were forked from it: for reads that need no id.
+    #[inline]
+    pub(crate) fn attachment(&self) -> &Attachment {
+        &self.segment.attachment
+    }
+
+    /// The struct of atomics at `offset`.
+    #[inline]
+    pub(crate) fn place<T: Shared>(&self, offset: u64) -> Result<&T> {
+        self.region.place(offset)
+    }
+
+    /// The struct of atomics at `offset`, resolved once and for all.
+    pub(crate) fn placed<T: Shared>(&self, offset: u64) -> Result<Placed<T>> {
+        self.region.placed(offset)
+    }
+
+    /// `count` structs of atomics at `offset`, resolved once and for all.
+    pub(crate) fn placed_slice<T: Shared>(&self, offset: u64, count: u64) -> Result<Placed<[T]>> {
+        self.region.placed_slice(offset, count)
+    }
+
+    /// `count` structs of atomics at `offset`.
+    #[inline]
+    pub(crate) fn places<T: Shared>(&self, offset: u64, count: u64) -> Result<&[T]> {
+        self.region.places(offset, count)
+    }
+}
+
+/// An error for a shape that does not fit its object.
+pub(crate) fn bad_shape(kind: ObjectKind, shape: [u64; 4]) -> Error {
+    Kind::Corrupt { what: "the segment's header".into(), how: format!("{shape:?} is no shape of a {kind:?}").into() }
+        .into()
+}

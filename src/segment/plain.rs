@@ -1,0 +1,164 @@
+//! What may live in shared bytes as it is, and the copies in and out.
+//!
+//! A peer may write at any time, so no reference to a value in the segment is ever made: bytes are
+//! copied word by word with relaxed atomics into private memory, then checked, then used.
+
+#![allow(unsafe_code)] // the bytes of a private copy, before they are known to be a value
+
+use crate::error::{Error, Result};
+use crate::sync::{AtomicU64, Ordering};
+use core::mem::size_of;
+use zerocopy::{Immutable, IntoBytes, TryFromBytes};
+
+/// Plain data: a type whose bytes may be copied into and out of a segment as they are.
+///
+/// The trait is implemented for every `Copy + 'static` type that derives zerocopy's `TryFromBytes`,
+/// `IntoBytes` and `Immutable`. `bool`, `char` and enums are fine: bytes are copied out, then checked.
+///
+/// ```
+/// use mutirao::PlainData;
+/// #[derive(Clone, Copy, zerocopy::TryFromBytes, zerocopy::IntoBytes, zerocopy::Immutable)]
+/// #[repr(C)]
+/// struct Point { x: f64, y: f64 }
+/// fn is_plain<T: PlainData>() {}
+/// is_plain::<Point>();
+/// is_plain::<[u8; 64]>();
+/// is_plain::<bool>();
+/// ```
+///
+/// A reference is an address of one process:
+/// ```compile_fail
+/// fn is_plain<T: mutirao::PlainData>() {}
+/// is_plain::<&'static u32>();
+/// ```
+/// So is a pointer:
+/// ```compile_fail
+/// fn is_plain<T: mutirao::PlainData>() {}
+/// is_plain::<*const u32>();
+/// ```
+/// Padding would carry uninitialised memory to others:
+/// ```compile_fail
+/// #[derive(Clone, Copy, zerocopy::TryFromBytes, zerocopy::IntoBytes, zerocopy::Immutable)]
+/// #[repr(C)]
+/// struct Padded { small: u8, large: u64 }
+/// ```
+/// Interior mutability would write behind a shared reference:
+/// ```compile_fail
+/// fn is_plain<T: mutirao::PlainData>() {}
+/// is_plain::<std::cell::Cell<u32>>();
+/// ```
+/// What owns memory is not in its bytes:
+/// ```compile_fail
+/// fn is_plain<T: mutirao::PlainData>() {}
+/// is_plain::<String>();
+/// ```
+pub trait PlainData: TryFromBytes + IntoBytes + Immutable + Copy + 'static {}
+impl<T: TryFromBytes + IntoBytes + Immutable + Copy + 'static> PlainData for T {}
+
+/// Words that `bytes` bytes need.
+pub(crate) const fn words_for(bytes: usize) -> usize {
+    bytes.div_ceil(8)
+}
+
+/// Copies `bytes` into `words`, the last word filled up with zeros. Copies as much as fits.
+#[inline]
+pub(crate) fn copy_in(words: &[AtomicU64], bytes: &[u8]) {
+    let (whole, rest) = bytes.as_chunks::<8>();
+    for (word, chunk) in words.iter().zip(whole) {
+        word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+    }
+    if !rest.is_empty()
+        && let Some(word) = words.get(whole.len())
+    {
+        let mut last = [0; 8];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        word.store(u64::from_ne_bytes(last), Ordering::Relaxed);
+    }
+}
+
+/// Copies `words` into `bytes`. Copies as much as there is.
+#[inline]
+pub(crate) fn copy_out(words: &[AtomicU64], bytes: &mut [u8]) {
+    let (whole, rest) = bytes.as_chunks_mut::<8>();
+    for (word, chunk) in words.iter().zip(whole.iter_mut()) {
+        *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
+    }
+    if !rest.is_empty()
+        && let Some(word) = words.get(whole.len())
+    {
+        let last = word.load(Ordering::Relaxed).to_ne_bytes();
+        rest.iter_mut().zip(last).for_each(|(to, from)| *to = from);
+    }
+}
+
+/// Writes a value's bytes into `words`.
+#[inline]
+pub(crate) fn write_plain<T: PlainData>(words: &[AtomicU64], value: &T) {
+    copy_in(words, value.as_bytes());
+}
+
+/// The value in `words`: copied out, then checked.
+#[inline]
+pub(crate) fn read_plain<T: PlainData>(words: &[AtomicU64]) -> Result<T> {
+    let mut bytes = Scratch::<T>::zeroed();
+    copy_out(words, bytes.bytes_mut());
+    bytes.value()
+}
+
+/// Private bytes of a value that are not yet known to be one.
+pub(crate) struct Scratch<T> {
+    /// Invariant: every byte is initialised (zeroed at first, only ever written as bytes).
+    bytes: core::mem::MaybeUninit<T>,
+}
+
+impl<T: PlainData> Scratch<T> {
+    #[inline]
+    pub(crate) fn zeroed() -> Self {
+        Self { bytes: core::mem::MaybeUninit::zeroed() }
+    }
+
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        let at = self.bytes.as_mut_ptr().cast::<u8>();
+        // SAFETY: 1. the bytes are ours, for as long as `self` is borrowed. 2. all are initialised: the
+        //         invariant. 3. what is written are bytes, so it stays true.
+        unsafe { core::slice::from_raw_parts_mut(at, size_of::<T>()) }
+    }
+
+    /// The value, if the bytes are one.
+    #[inline]
+    pub(crate) fn value(&mut self) -> Result<T> {
+        T::try_read_from_bytes(self.bytes_mut()).map_err(|_| not_a_value::<T>())
+    }
+}
+
+#[cold]
+fn not_a_value<T>() -> Error {
+    Error::corrupt(core::any::type_name::<T>(), "its bytes are no value of the type")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{copy_in, copy_out, read_plain, words_for, write_plain};
+    use crate::sync::AtomicU64;
+
+    #[test]
+    fn every_length_comes_back() {
+        for len in 0..40 {
+            let words: Vec<_> = (0..words_for(len)).map(|_| AtomicU64::new(u64::MAX)).collect();
+            let bytes: Vec<u8> = (0..len).map(|i| i as u8 + 1).collect();
+            copy_in(&words, &bytes);
+            let mut back = vec![0; len];
+            copy_out(&words, &mut back);
+            assert_eq!(back, bytes);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_value_are_an_error() {
+        let words = [AtomicU64::new(2)];
+        assert!(read_plain::<bool>(&words).is_err_and(|e| e.is_corrupt()));
+        write_plain(&words, &true);
+        assert!(read_plain::<bool>(&words).is_ok_and(|v| v));
+    }
+}

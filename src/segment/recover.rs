@@ -1,0 +1,125 @@
+//! Sweeping a whole segment: every trace that dead participants left in its object is removed.
+//!
+//! Objects do not need it: whoever meets a claim of the dead recovers it there and then. The sweep is for
+//! the day on which one half of the participant ids is used up: ids of the other half may be given out
+//! again only when no trace of them is left.
+
+use crate::error::{Kind, Result};
+use crate::participant::{Liveness, ParticipantId};
+use crate::raw::lock::RawLock;
+use crate::raw::permits::{Permits, PermitsHeader};
+use crate::raw::registry;
+use crate::raw::ring::{Ring, RingHeader};
+use crate::raw::ring_word::Geometry;
+use crate::raw::roster::Roster;
+use crate::raw::version::Version;
+use crate::segment::access::{Placed, Region};
+use crate::segment::cells::{CellWords, QueuePlan};
+use crate::segment::header::Header;
+use crate::segment::layout::{self, ObjectKind};
+use crate::segment::plain::words_for;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::liveness;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Whether `id`, which is not the asker's own, is proven dead.
+pub(crate) fn is_dead(own: &OwnedFd, ids: &[AtomicU32], id: ParticipantId) -> bool {
+    let Some(row) = registry::find(ids, id) else {
+        return true; // ids are not given out again while a trace of them can exist
+    };
+    let Ok(byte) = u32::try_from(row).map(layout::life_byte) else { return false };
+    match liveness::is_held(own.as_fd(), byte) {
+        Ok(false) => true,
+        // Held, but perhaps by a newcomer who has just reaped the row.
+        Ok(true) => registry::find(ids, id) != Some(row),
+        Err(_) => false, // cannot tell: never taken for dead
+    }
+}
+
+/// Who sweeps before having an id: all it does is ask about lives.
+struct Newcomer<'a> {
+    own: &'a OwnedFd,
+    ids: &'a [AtomicU32],
+    stand_in: ParticipantId,
+}
+
+impl Liveness for Newcomer<'_> {
+    fn me(&self) -> ParticipantId {
+        self.stand_in
+    }
+    fn is_dead(&self, id: ParticipantId) -> bool {
+        is_dead(self.own, self.ids, id)
+    }
+}
+
+/// A participant id for a newcomer. When a half of the ids is used up, the object is swept first, and the
+/// other half is entered only if no living participant has an id of it.
+pub(crate) fn take_id(
+    own: &OwnedFd,
+    registry: &registry::RegistryHeader,
+    ids: &Placed<[AtomicU32]>,
+    header: &Header,
+    region: &Region,
+) -> Result<ParticipantId> {
+    let taken = registry.take_id(|half| {
+        let Some(stand_in) = ParticipantId::new(ParticipantId::MASK) else { return false };
+        let newcomer = Newcomer { own, ids, stand_in };
+        let body = region.part(header.body_start, header.body_len);
+        if body.and_then(|body| sweep(&body, header, &newcomer)).is_err() {
+            return false;
+        }
+        let living = |id: ParticipantId| half.has(id) && !newcomer.is_dead(id);
+        !ids.iter().filter_map(|cell| ParticipantId::new(cell.load(Ordering::Relaxed))).any(living)
+    });
+    taken.map_err(|_| Kind::IdsExhausted.into())
+}
+
+/// Removes every trace of the dead from the object. The number of traces.
+pub(crate) fn sweep(body: &Region, header: &Header, life: &impl Liveness) -> Result<u32> {
+    let [first, second, ..] = header.shape;
+    match header.kind {
+        ObjectKind::Empty => Ok(0),
+        ObjectKind::Lock => Ok(body.place::<RawLock>(0)?.recover(life)),
+        ObjectKind::Mutex => Ok(body.place::<Version>(0)?.recover(life)),
+        ObjectKind::Value if first <= 8 => Ok(0),
+        ObjectKind::Value => Ok(body.place::<Version>(0)?.recover(life)),
+        ObjectKind::Array if matches!(second, 1 | 2 | 4 | 8) => Ok(0),
+        ObjectKind::Array => sweep_elements(body, first, second, life),
+        ObjectKind::Semaphore => {
+            let cells = body.places::<AtomicU32>(semaphore_cells(), first)?;
+            Ok(Permits { header: body.place::<PermitsHeader>(0)?, cells }.recover(life))
+        }
+        ObjectKind::Queue => sweep_queue(body, header.shape, life),
+    }
+}
+
+/// Offset of a semaphore's cells.
+pub(crate) fn semaphore_cells() -> u64 {
+    (size_of::<PermitsHeader>() as u64).next_multiple_of(layout::BODY_ALIGN)
+}
+
+fn sweep_elements(body: &Region, len: u64, size: u64, life: &impl Liveness) -> Result<u32> {
+    let buffer = words_for(usize::try_from(size).unwrap_or(usize::MAX)) as u64 * 8;
+    let stride = buffer.saturating_mul(2).saturating_add(size_of::<Version>() as u64);
+    let mut traces = 0u32;
+    // Bounded: the first element beyond the body ends it.
+    for element in 0..len {
+        let version = body.place::<Version>(element.saturating_mul(stride))?;
+        traces = traces.saturating_add(version.recover(life));
+    }
+    Ok(traces)
+}
+
+fn sweep_queue(body: &Region, shape: [u64; 4], life: &impl Liveness) -> Result<u32> {
+    let bad = || crate::segment::open::bad_shape(ObjectKind::Queue, shape);
+    let plan = QueuePlan::from_shape(shape).ok_or_else(bad)?;
+    let geometry = Geometry::new(plan.capacity).ok_or_else(bad)?;
+    let words = body.places::<AtomicU64>(plan.cells(), plan.cell_words())?;
+    let ring = Ring::new(body.place::<RingHeader>(0)?, CellWords::new(words, plan.stride_words()), geometry);
+    let mut traces = ring.recover(life);
+    for which in 0..2 {
+        let cells = body.places::<AtomicU64>(plan.roster_cells(which), u64::from(plan.rows))?;
+        traces = traces.saturating_add(body.place::<Roster>(plan.roster(which))?.recover(cells, life));
+    }
+    Ok(traces)
+}

@@ -1,0 +1,123 @@
+//! Type tags: what a segment says of the type it holds, and how it is held against the opener's.
+
+use crate::error::{Error, Kind, Result};
+use crate::segment::layout::ObjectKind;
+use core::fmt;
+
+/// Bytes that a type's name has in a header.
+pub(crate) const NAME_LEN: usize = 64;
+
+/// How an object's items become bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(crate) enum Encoding {
+    /// Nothing but the object itself.
+    None = 0,
+    /// Plain data, byte by byte.
+    Plain = 1,
+    /// serde by postcard.
+    Postcard = 2,
+}
+
+/// Last path segment of a type's name, size, alignment and encoding.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct TypeTag {
+    pub name: [u8; NAME_LEN],
+    pub size: u64,
+    pub align: u32,
+    pub encoding: u32,
+}
+
+impl TypeTag {
+    /// The tag of an object without items.
+    pub(crate) const NONE: Self = Self { name: [0; NAME_LEN], size: 0, align: 0, encoding: Encoding::None as u32 };
+
+    /// The tag of `T` in this encoding.
+    pub(crate) fn of<T>(encoding: Encoding) -> Self {
+        Self {
+            name: pack(&short(core::any::type_name::<T>())),
+            size: size_of::<T>() as u64,
+            align: u32::try_from(align_of::<T>()).unwrap_or(u32::MAX),
+            encoding: encoding as u32,
+        }
+    }
+
+    /// Refuses an object of another kind or type, naming both.
+    pub(crate) fn expect(&self, kind: ObjectKind, found_kind: ObjectKind, found: &Self) -> Result<()> {
+        if kind == found_kind && self == found {
+            return Ok(());
+        }
+        let say = |kind: ObjectKind, tag: &Self| format!("{kind:?}{tag}");
+        Err(Error::from(Kind::WrongType { found: say(found_kind, found), wanted: say(kind, self) }))
+    }
+}
+
+impl fmt::Display for TypeTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.encoding == Encoding::None as u32 {
+            return Ok(());
+        }
+        let name = self.name.split(|b| *b == 0).next().unwrap_or_default();
+        let encoding = match self.encoding {
+            1 => "plain",
+            2 => "postcard",
+            _ => "unknown encoding",
+        };
+        write!(f, "<{}> ({} bytes, aligned to {}, {encoding})", name.escape_ascii(), self.size, self.align)
+    }
+}
+
+/// The name without module paths: `alloc::vec::Vec<a::B>` becomes `Vec<B>`, so that two programs may keep
+/// a struct in different modules.
+fn short(name: &str) -> String {
+    let mut out = String::new();
+    let mut word = String::new();
+    let mut chars = name.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c.is_alphanumeric() || c == '_' {
+            word.push(c);
+        } else if c == ':' && chars.peek() == Some(&':') {
+            chars.next();
+            word.clear();
+        } else {
+            out.push_str(&word);
+            word.clear();
+            out.push(c);
+        }
+    }
+    out + &word
+}
+
+/// The name in its place; a longer one keeps its start and a hash of the whole.
+fn pack(name: &str) -> [u8; NAME_LEN] {
+    let mut bytes = [0; NAME_LEN];
+    let text = if name.len() <= NAME_LEN {
+        name.to_owned()
+    } else {
+        let hash =
+            name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
+        let start: String = name.chars().take_while(char::is_ascii).take(NAME_LEN - 17).collect();
+        format!("{start}#{hash:016x}")
+    };
+    bytes.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NAME_LEN, pack, short};
+
+    #[test]
+    fn paths_are_dropped_and_shapes_are_kept() {
+        assert_eq!(short("alloc::vec::Vec<(my::Order, core::option::Option<u8>)>"), "Vec<(Order, Option<u8>)>");
+        assert_eq!(short("[u8; 64]"), "[u8; 64]");
+        assert_eq!(short("&str"), "&str");
+    }
+
+    #[test]
+    fn long_names_stay_different() {
+        let (a, b) = ("x".repeat(100), "x".repeat(99) + "y");
+        assert_ne!(pack(&a), pack(&b));
+        assert_eq!(pack(&a).len(), NAME_LEN);
+    }
+}

@@ -1,0 +1,132 @@
+//! The file behind a segment: made, reserved, sealed, opened again, measured.
+//!
+//! An anonymous segment is a memfd. Memory is reserved by `fallocate` before anybody touches it, so
+//! that too little of it is an error with two numbers and not a SIGBUS, and the file is sealed against
+//! shrinking, so that no neighbour can take the memory away (memfd_create(2), fcntl(2) "File sealing").
+
+use crate::error::{Error, Kind, Result};
+use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+/// Which file a descriptor leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+/// What `fstat` and the seals say of a descriptor, before anything is mapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub id: FileId,
+    pub len: u64,
+    pub is_regular: bool,
+    pub mode: u32,
+    /// Sealed against shrinking and against further sealing.
+    pub is_sealed: bool,
+    /// No new writable mapping may be made.
+    pub is_write_sealed: bool,
+    /// Memory that the file occupies.
+    pub committed: u64,
+}
+
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::SEAL);
+
+/// A new memfd of `len` bytes, all reserved and zero, mode 0600, whose first bytes are `head`; sealed.
+pub(crate) fn create_sealed(len: u64, head: &[u8]) -> Result<OwnedFd> {
+    let available = available_memory();
+    let no_memory = |available| Kind::OutOfMemory {
+        what: "the segment".into(),
+        needed: len,
+        available,
+        advice: "ask for less, or free memory first",
+    };
+    // Without this look, reserving more than the machine has would end in the OOM killer.
+    if len > available {
+        return Err(no_memory(available).into());
+    }
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = fs::memfd_create("mutirao", flags | MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_| fs::memfd_create("mutirao", flags)) // kernels before 6.3
+        .map_err(|e| Error::io("making a memfd", e))?;
+    fs::fchmod(&fd, Mode::RUSR | Mode::WUSR).map_err(|e| Error::io("setting the mode of a memfd", e))?;
+    match fs::fallocate(&fd, FallocateFlags::empty(), 0, len) {
+        Ok(()) => {}
+        Err(Errno::NOSPC | Errno::NOMEM | Errno::FBIG | Errno::INVAL) => return Err(no_memory(available).into()),
+        Err(e) => return Err(Error::io("reserving the segment's memory", e)),
+    }
+    let file = File::from(fd);
+    file.write_all_at(head, 0).map_err(|e| Error::io("writing the segment's header", e))?;
+    fs::fcntl_add_seals(&file, SEALS).map_err(|e| Error::io("sealing the segment", e))?;
+    Ok(file.into())
+}
+
+/// What is known of the file behind `fd`.
+pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts> {
+    let stat = fs::fstat(fd).map_err(|e| Error::io("looking at a descriptor", e))?;
+    let seals = fs::fcntl_get_seals(fd).unwrap_or(SealFlags::empty());
+    Ok(Facts {
+        id: FileId { device: stat.st_dev, inode: stat.st_ino },
+        len: u64::try_from(stat.st_size).unwrap_or(0),
+        is_regular: fs::FileType::from_raw_mode(stat.st_mode).is_file(),
+        mode: stat.st_mode & 0o7777,
+        is_sealed: seals.contains(SEALS),
+        is_write_sealed: seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE),
+        committed: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
+    })
+}
+
+/// The first `bytes.len()` bytes of the file, read without mapping it.
+pub(crate) fn read_head(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<()> {
+    let mut done = 0;
+    // Bounded: each round reads at least one byte or leaves.
+    while let Some(rest) = bytes.get_mut(done..).filter(|r| !r.is_empty()) {
+        match rustix::io::pread(fd, rest, done as u64) {
+            Ok(0) => return Err(Kind::NotASegment { why: "it is shorter than a header".into() }.into()),
+            Ok(n) => done += n,
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(Error::io("reading a segment's header", e)),
+        }
+    }
+    Ok(())
+}
+
+/// A description of this process's own for the file behind `fd`.
+///
+/// Locks belong to open file descriptions, and a description that came from somebody else is shared with
+/// them: each would prove the other alive, or dead.
+pub(crate) fn open_own(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    match fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(own) => {
+            if facts(own.as_fd())?.id != facts(fd)?.id {
+                return Err(Kind::NoProc { source: Errno::BADF.into() }.into());
+            }
+            Ok(own)
+        }
+        Err(e @ (Errno::NOENT | Errno::NOTDIR)) => Err(Kind::NoProc { source: e.into() }.into()),
+        Err(e) => Err(Error::io("opening a description of our own for a segment", e)),
+    }
+}
+
+/// Memory that can be reserved, in bytes: what the kernel calls available (proc_meminfo(5)), within what
+/// the memory cgroup leaves.
+fn available_memory() -> u64 {
+    let field = |text: &str| -> Option<u64> {
+        let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
+        line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1024)
+    };
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(field);
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let group = number("/sys/fs/cgroup/memory.max")
+        .map(|max| max.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0)));
+    match (machine, group) {
+        (Some(m), Some(g)) => m.min(g),
+        (Some(m), None) => m,
+        // Nothing is known: the address space is the limit, and fallocate has the last word.
+        (None, g) => g.unwrap_or(1 << 46),
+    }
+}

@@ -1,0 +1,13 @@
+//! The only system calls of the crate, behind safe signatures.
+//!
+//! Nothing here knows of segments, rows or objects; nothing above this floor makes a system call.
+
+pub(crate) mod backing;
+pub(crate) mod clock;
+pub(crate) mod executable;
+pub(crate) mod fork;
+pub(crate) mod futex;
+pub(crate) mod liveness;
+pub(crate) mod mapping;
+pub(crate) mod membarrier;
+pub(crate) mod process;

@@ -1,0 +1,16 @@
+//! Models of the raw machines: every order of the steps of two or three actors, one of whom dies at each of its
+//! steps. `cargo loom [name]` explores them with loom, `cargo shuttle` runs them at random with more threads.
+#![cfg(mutirao_model)]
+
+mod lock;
+mod permits;
+mod registry;
+mod ring;
+mod ring_death;
+mod ring_edges;
+mod ring_harness;
+mod roster;
+mod selftest;
+mod signal;
+mod support;
+mod version;

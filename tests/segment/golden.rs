@@ -1,0 +1,80 @@
+//! `docs/format.md` against the bytes of a real segment.
+
+use mutirao::Segment;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+fn head(segment: &Segment) -> Vec<u8> {
+    let mut bytes = vec![0; 8192.min(usize::try_from(segment.len()).unwrap())];
+    File::from(segment.as_fd().try_clone_to_owned().unwrap()).read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+/// The rows `| offset | bytes | field |` of the page's table of the header.
+fn documented() -> Vec<(usize, usize, String)> {
+    let page = include_str!("../../docs/format.md");
+    let rows = page.lines().filter_map(|line| {
+        let mut cells = line.trim().strip_prefix('|')?.split('|').map(str::trim);
+        let (offset, len, field) = (cells.next()?.parse().ok()?, cells.next()?.parse().ok()?, cells.next()?);
+        Some((offset, len, field.trim_matches('`').to_owned()))
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_page_describes_the_header_without_gaps() {
+    let rows = documented();
+    assert!(rows.len() > 15, "the table is gone: {rows:?}");
+    let mut next = 0;
+    for (offset, len, field) in &rows {
+        assert_eq!(*offset, next, "a gap before {field}");
+        next = offset + len;
+    }
+    assert_eq!(next, 512, "the header has 512 bytes");
+}
+
+#[test]
+fn a_segment_starts_as_the_page_says() {
+    let segment = Segment::anonymous(1000).unwrap();
+    let bytes = head(&segment);
+    let field = |name: &str| {
+        let (offset, len, _) = documented().into_iter().find(|(_, _, f)| f == name).unwrap_or_else(|| panic!("no {name}"));
+        bytes[offset..offset + len].to_vec()
+    };
+    let number = |name: &str| field(name).iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+    assert_eq!(field("magic"), b"mutirao\0");
+    assert_eq!(number("format"), 1);
+    assert_eq!(number("byte_order"), 0x0102_0304);
+    assert_eq!(field("uuid"), segment.uuid());
+    assert_eq!(number("len"), segment.len());
+    assert_eq!(number("rows"), 64);
+    assert_eq!(number("kind"), 0);
+    assert_eq!(number("body_start"), 6144);
+    assert_eq!(number("body_len"), 1000);
+    assert_eq!(field("_reserved_1"), vec![0; 312]);
+}
+
+/// Changing a shared struct changes the fingerprint: then the version goes up and this number with it.
+#[test]
+fn the_layout_is_the_one_of_format_1() {
+    let bytes = head(&Segment::anonymous(0).unwrap());
+    let fingerprint = u64::from_ne_bytes(bytes[16..24].try_into().unwrap());
+    assert_eq!(format!("{fingerprint:#018x}"), FINGERPRINT_1);
+}
+const FINGERPRINT_1: &str = "0xae0e5de885b1fae9";
+
+#[test]
+fn the_first_participant_has_row_and_id() {
+    let segment = Segment::anonymous(0).unwrap();
+    let report = segment.inspect();
+    assert_eq!(report.participants.len(), 1);
+    let me = &report.participants[0];
+    assert!(me.is_me && !me.is_dead && me.id == 1 && me.pid == std::process::id());
+    let bytes = head(&segment);
+    let at = 1024 + 4 * me.row as usize;
+    assert_eq!(bytes[at..at + 4], 1u32.to_ne_bytes());
+    assert_eq!(bytes[512..516], 1u32.to_ne_bytes(), "the id given out last");
+    let row = 2048 + 64 * me.row as usize;
+    assert_eq!(bytes[row..row + 4], std::process::id().to_ne_bytes());
+}

@@ -1,0 +1,4 @@
+//! Segments through the public API: made, handed over, inspected, refused.
+
+mod golden;
+mod refused;
