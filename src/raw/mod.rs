@@ -5,6 +5,12 @@
 pub mod lock;
 pub mod permits;
 pub mod registry;
+pub mod ring;
+pub mod ring_recover;
+pub mod ring_wait;
+pub mod ring_word;
 pub mod roster;
 pub mod signal;
 pub mod version;
+#[cfg(all(test, not(mutirao_model)))]
+mod ring_tests;

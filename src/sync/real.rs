@@ -172,6 +172,12 @@ pub fn heavy_fence(order: Ordering) {
     }
 }
 
+/// A plain store to a word that others exchange.
+#[inline(always)]
+pub fn publish_store(word: &AtomicU64, value: u64, order: Ordering) {
+    word.store(value, order);
+}
+
 /// Notes in models that this point was reached. Nothing in real builds.
 #[inline(always)]
 pub fn mark(_what: &str) {}

@@ -5,6 +5,10 @@
 mod lock;
 mod permits;
 mod registry;
+mod ring;
+mod ring_death;
+mod ring_edges;
+mod ring_harness;
 mod roster;
 mod selftest;
 mod signal;
