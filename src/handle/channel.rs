@@ -13,8 +13,9 @@ use crate::raw::roster::Roster;
 use crate::raw::signal::Signal;
 use crate::segment::access::Placed;
 use crate::segment::cells::{CellWords, QueuePlan};
+use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
-use crate::segment::open::{Body, bad_shape};
+use crate::segment::open::Body;
 use crate::segment::plain;
 use crate::sync::{AtomicU64, Ordering, Patience};
 

@@ -14,7 +14,7 @@ use crate::raw::registry::{self, RegistryHeader};
 use crate::segment::access::{Placed, Region};
 use crate::segment::header::{Header, RawHeader};
 use crate::segment::layout::{self, HEADER_LEN, Row, life_byte, reap_byte};
-use crate::segment::{recover, watcher};
+use crate::segment::recover;
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::backing::{self, Facts, FileId};
 use crate::sys::fork::{ForkWord, PerProcess};
@@ -66,18 +66,20 @@ pub(crate) struct Attachment {
     own: OwnedFd,
     /// The description that is shared with others; never carries a lock.
     shared: OwnedFd,
+    /// Called when one of our calls has waited long.
+    on_long_wait: fn(),
 }
 
 impl Attachment {
     /// The attachment of this process to the segment behind `shared`: an old one, or a new row.
-    pub(crate) fn of(shared: OwnedFd) -> Result<Arc<Self>> {
+    pub(crate) fn of(shared: OwnedFd, on_long_wait: fn()) -> Result<Arc<Self>> {
         let facts = backing::facts(shared.as_fd())?;
         let (fork, table) = TABLE.get_or_init(Table::default).map_err(|e| Error::io("preparing for forks", e))?;
         let mut table = table.lock();
         if let Some(found) = table.get(&facts.id).and_then(Weak::upgrade) {
             return Ok(found);
         }
-        let new = Arc::new(Self::attach(shared, facts, fork)?);
+        let new = Arc::new(Self::attach(shared, facts, fork, on_long_wait)?);
         table.retain(|_, weak| weak.strong_count() > 0);
         table.insert(facts.id, Arc::downgrade(&new));
         Ok(new)
@@ -91,7 +93,7 @@ impl Attachment {
         }
     }
 
-    fn attach(shared: OwnedFd, facts: Facts, fork: ForkWord) -> Result<Self> {
+    fn attach(shared: OwnedFd, facts: Facts, fork: ForkWord, on_long_wait: fn()) -> Result<Self> {
         let header = verify(shared.as_fd(), &facts)?;
         let own = backing::open_own(shared.as_fd())?;
         let mapping = Mapping::new(own.as_fd(), header.len)?;
@@ -108,7 +110,7 @@ impl Attachment {
         if !held {
             return Err(Kind::Unsupported { what: "locks of open file descriptions" }.into());
         }
-        Ok(Self { fixed, region, fork, id, row, header, file_id: facts.id, own, shared })
+        Ok(Self { fixed, region, fork, id, row, header, file_id: facts.id, own, shared, on_long_wait })
     }
 
     /// This attachment, unless it was inherited by `fork`.
@@ -180,7 +182,7 @@ impl Liveness for Attachment {
 
     #[cold]
     fn waits_long(&self) {
-        watcher::start();
+        (self.on_long_wait)();
     }
 }
 

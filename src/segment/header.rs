@@ -157,3 +157,9 @@ impl RawHeader {
         Ok(Header { uuid, boot_id, len, rows, kind, body_start, body_len, shape, tag })
     }
 }
+
+/// An error for a shape that does not fit its object.
+pub(crate) fn bad_shape(kind: ObjectKind, shape: [u64; 4]) -> Error {
+    Kind::Corrupt { what: "the segment's header".into(), how: format!("{shape:?} is no shape of a {kind:?}").into() }
+        .into()
+}

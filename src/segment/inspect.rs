@@ -111,7 +111,7 @@ fn state(body: &Region, header: &Header) -> crate::error::Result<String> {
             format!("{} free, {} held by {holders:?}", permits.available(), permits.held())
         }
         ObjectKind::Queue => {
-            let bad = || crate::segment::open::bad_shape(header.kind, header.shape);
+            let bad = || crate::segment::header::bad_shape(header.kind, header.shape);
             let plan = QueuePlan::from_shape(header.shape).ok_or_else(bad)?;
             let words = body.places::<AtomicU64>(plan.cells(), plan.cell_words())?;
             let cells = CellWords::new(words, plan.stride_words());

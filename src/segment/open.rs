@@ -1,12 +1,13 @@
 //! The segment as users hold it, and the body of its object as handles hold it.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::segment::access::{Placed, Region, Shared};
 use crate::segment::attachment::Attachment;
 use crate::segment::header::Header;
 use crate::segment::inspect::{self, Inspection};
 use crate::segment::layout::{self, ObjectKind};
 use crate::segment::tag::TypeTag;
+use crate::segment::watcher;
 use crate::sys::{backing, liveness};
 use core::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,7 +31,7 @@ use zerocopy::IntoBytes;
 /// use mutirao::{Queue, Segment};
 /// use std::os::unix::net::UnixStream;
 ///
-/// let (ours, theirs) = UnixStream::pair()?;
+/// let (ours, theirs) = UnixStream::pair().unwrap();
 /// let orders = Queue::<String>::new(16)?;
 /// orders.segment().send_to(&ours)?;
 ///
@@ -78,7 +79,7 @@ impl Segment {
     }
 
     fn attach(fd: OwnedFd) -> Result<Self> {
-        Ok(Self { attachment: Attachment::of(fd)? })
+        Ok(Self { attachment: Attachment::of(fd, watcher::start)? })
     }
 
     /// The same segment for a child that inherited this handle by `fork`: a mapping, a row and an id of its
@@ -202,10 +203,4 @@ impl Body {
     pub(crate) fn places<T: Shared>(&self, offset: u64, count: u64) -> Result<&[T]> {
         self.region.places(offset, count)
     }
-}
-
-/// An error for a shape that does not fit its object.
-pub(crate) fn bad_shape(kind: ObjectKind, shape: [u64; 4]) -> Error {
-    Kind::Corrupt { what: "the segment's header".into(), how: format!("{shape:?} is no shape of a {kind:?}").into() }
-        .into()
 }

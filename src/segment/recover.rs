@@ -114,7 +114,7 @@ fn sweep_elements(body: &Region, len: u64, size: u64, life: &impl Liveness) -> R
 }
 
 fn sweep_queue(body: &Region, shape: [u64; 4], life: &impl Liveness) -> Result<u32> {
-    let bad = || crate::segment::open::bad_shape(ObjectKind::Queue, shape);
+    let bad = || crate::segment::header::bad_shape(ObjectKind::Queue, shape);
     let plan = QueuePlan::from_shape(shape).ok_or_else(bad)?;
     let geometry = Geometry::new(plan.capacity).ok_or_else(bad)?;
     let words = body.places::<AtomicU64>(plan.cells(), plan.cell_words())?;

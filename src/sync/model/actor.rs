@@ -11,7 +11,7 @@ use crate::participant::Liveness;
 pub use base::{Ordering, thread};
 
 /// What the checkers call their primitives.
-pub(super) mod base {
+pub(in crate::sync::model) mod base {
     #[cfg(not(mutirao_shuttle))]
     pub use loom::{
         cell::Cell as PayloadCell,
@@ -121,7 +121,7 @@ fn apply(late: &[Late]) {
 }
 
 /// One step of the current thread. True: the access may take place.
-pub(super) fn step() -> bool {
+pub(in crate::sync::model) fn step() -> bool {
     let dies = THREAD.with(|t| match t.left.get() {
         _ if t.dead.get() => None,
         Some(0) => {
@@ -145,7 +145,7 @@ fn releases(order: Ordering) -> bool {
 }
 
 /// Everything stored before a release or a system call is in memory.
-pub(super) fn flush() {
+pub(in crate::sync::model) fn flush() {
     apply(&THREAD.with(|t| t.late.take()));
 }
 
@@ -216,7 +216,7 @@ macro_rules! atomic {
             }
 
             /// A load as loom has to see it.
-            pub(super) fn look(&self, order: Ordering) -> $int {
+            pub(in crate::sync::model) fn look(&self, order: Ordering) -> $int {
                 if cfg!(not(mutirao_shuttle)) {
                     self.0.shadow.store(0, Ordering::Relaxed);
                 }
