@@ -222,6 +222,31 @@ impl<'a, S: Slots> Ring<'a, S> {
     /// voided by a consumer.
     #[inline]
     pub fn try_push(&self, life: &impl Liveness) -> Result<Ticket, Refusal> {
+        match self.push_straight(life) {
+            Some(ticket) => Ok(ticket),
+            None => self.try_push_slow(life),
+        }
+    }
+
+    /// The usual push in a straight line: the cell at the tail is free, and nobody is faster.
+    #[inline]
+    fn push_straight(&self, life: &impl Liveness) -> Option<Ticket> {
+        let tail = &self.header.tail.0;
+        let end = EndWord(tail.load(order!(ring_tail_look, Acquire)));
+        let ticket = self.geometry.unpack(end.ticket());
+        let word = self.slots.state(ticket.index)?.load(order!(ring_empty_look, Acquire));
+        if end.is_closed() || word != CellWord::empty(ticket.lap).0 {
+            return None;
+        }
+        self.stamp(end, Phase::Empty, Phase::Writing);
+        let next = EndWord::new(self.geometry.next(end.ticket()), life.me().get());
+        let claimed = tail.compare_exchange(end.0, next.0, order!(ring_tail_claim, Release), Relaxed);
+        claimed.is_ok().then_some(ticket)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_push_slow(&self, life: &impl Liveness) -> Result<Ticket, Refusal> {
         let tail = &self.header.tail.0;
         let mut end = EndWord(tail.load(order!(ring_tail_look, Acquire)));
         let mut budget = Budget::new();
@@ -272,6 +297,31 @@ impl<'a, S: Slots> Ring<'a, S> {
     /// is voided. Does not look for items that died with their consumers: see [`pop_now`](Ring::pop_now).
     #[inline]
     pub fn try_pop(&self, life: &impl Liveness, ask: bool) -> Result<Ticket, Refusal> {
+        match self.pop_straight(life) {
+            Some(ticket) => Ok(ticket),
+            None => self.try_pop_slow(life, ask),
+        }
+    }
+
+    /// The usual pop in a straight line: an item is at the head, and nobody is faster.
+    #[inline]
+    fn pop_straight(&self, life: &impl Liveness) -> Option<Ticket> {
+        let head = &self.header.head.end;
+        let end = EndWord(head.load(order!(ring_head_look, Acquire)));
+        let ticket = self.geometry.unpack(end.ticket());
+        let word = self.slots.state(ticket.index)?.load(order!(ring_full_look, Acquire));
+        if word != CellWord::full(ticket.lap).0 {
+            return None;
+        }
+        self.stamp(end, Phase::Full, Phase::Reading);
+        let next = EndWord::new(self.geometry.next(end.ticket()), life.me().get());
+        let claimed = head.compare_exchange(end.0, next.0, order!(ring_head_claim, Release), Relaxed);
+        claimed.is_ok().then_some(ticket)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_pop_slow(&self, life: &impl Liveness, ask: bool) -> Result<Ticket, Refusal> {
         let head = &self.header.head.end;
         let mut end = EndWord(head.load(order!(ring_head_look, Acquire)));
         let mut budget = Budget::new();

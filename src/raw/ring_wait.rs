@@ -65,7 +65,8 @@ impl<S: Slots> Ring<'_, S> {
         };
         if slept {
             let _ = space.prepare();
-            let ticket = self.geometry.unpack(EndWord(self.header.tail.0.load(order!(ring_tail_look, Acquire))).ticket());
+            let ticket =
+                self.geometry.unpack(EndWord(self.header.tail.0.load(order!(ring_tail_look, Acquire))).ticket());
             // Relaxed: a look that decides nothing but a wake.
             if self.cell(ticket.index).is_ok_and(|c| c.load(Relaxed) == CellWord::empty(ticket.lap).0) {
                 mark("passed on space");
@@ -128,7 +129,8 @@ impl<S: Slots> Ring<'_, S> {
         };
         if slept {
             let _ = items.prepare();
-            let ticket = self.geometry.unpack(EndWord(self.header.head.end.load(order!(ring_head_look, Acquire))).ticket());
+            let ticket =
+                self.geometry.unpack(EndWord(self.header.head.end.load(order!(ring_head_look, Acquire))).ticket());
             if self.cell(ticket.index).is_ok_and(|c| c.load(Relaxed) == CellWord::full(ticket.lap).0) {
                 mark("passed on items");
                 items.pass_on();
@@ -153,6 +155,12 @@ impl<S: Slots> Ring<'_, S> {
     /// Whether [`close`](Ring::close) was called.
     pub fn is_closed(&self) -> bool {
         EndWord(self.header.tail.0.load(order!(ring_tail_look, Acquire))).is_closed()
+    }
+
+    /// A ticket to pop, if one is ready: a look that asks nobody about anything, for callers that wait otherwise.
+    #[inline]
+    pub fn pop_ready(&self, life: &impl Liveness) -> Result<Ticket, Refusal> {
+        self.look(life, false)
     }
 
     /// One look at what went astray, if there is word of it, and at the head. Closed only when nothing is left.
