@@ -47,8 +47,8 @@ struct Line {
 #[derive(Clone, Serialize, Deserialize)]
 struct Shared {
     lines: Queue<Line>,
-    /// Lines sent, words counted.
-    sent: Value<u64>,
+    /// Items counted, and the words in them.
+    items: Value<u64>,
     words: Value<u64>,
     /// Words by their number of characters.
     lengths: Array<u64>,
@@ -90,8 +90,7 @@ fn produce((shared, files): (Shared, Vec<PathBuf>)) {
     while let Some(index) = claim(&shared.next_file, files.len()) {
         let text = or_exit(read(&files[index]));
         let lines = text.lines().flat_map(pieces);
-        let sent = or_exit(loops::produce(lines, &Lines(&shared.lines)));
-        shared.sent.fetch_add(sent);
+        or_exit(loops::produce(lines, &Lines(&shared.lines)));
         or_exit(shared.files_sent.set(index, 1));
     }
 }
@@ -143,6 +142,7 @@ impl loops::Tally<Line> for Words<'_> {
         let counted = Counted::of(&line.text, line.goes_on);
         or_exit(self.shared.shares.fetch_add(self.me, counted.words));
         self.shared.words.fetch_add(counted.words);
+        self.shared.items.fetch_add(1);
         for (length, &n) in counted.lengths.iter().enumerate().filter(|&(_, &n)| n > 0) {
             or_exit(self.shared.lengths.fetch_add(length, n));
         }
@@ -250,7 +250,7 @@ impl Shared {
     fn new(options: &Options) -> mutirao::Result<Self> {
         Ok(Self {
             lines: Queue::options().capacity(options.capacity).cell_bytes(CELL_BYTES).create()?,
-            sent: Value::new(0)?,
+            items: Value::new(0)?,
             words: Value::new(0)?,
             lengths: Array::new(LONGEST + 1)?,
             shares: Array::new(options.consumers)?,
@@ -312,15 +312,15 @@ fn progress(words: u64) -> ProgressBar {
 
 fn report(options: &Options, shared: &Shared, took: Duration) {
     let words = shared.words.load();
-    let lines = shared.sent.load();
+    let items = shared.items.load();
     for index in 0..options.consumers {
         let share = shared.shares.get(index).unwrap_or(0);
         let percent = share as f64 * 100.0 / words.max(1) as f64;
         println!("consumer {index} counted {share} words ({percent:.1} %)");
     }
-    let rate = lines as f64 / took.as_secs_f64();
+    let rate = items as f64 / took.as_secs_f64();
     println!(
-        "{lines} items in {:.1} ms, starting the processes included: {rate:.0} items a second",
+        "{items} items in {:.1} ms, starting the processes included: {rate:.0} items a second",
         took.as_secs_f64() * 1e3
     );
     println!("total: {words} words in {} files", options.files.len());
@@ -330,20 +330,21 @@ fn report(options: &Options, shared: &Shared, took: Duration) {
 fn check(options: &Options, shared: &Shared, alone: &Counted) -> mutirao::Result<bool> {
     let words = shared.words.load();
     let mut right = true;
-    let mut differ = |what: &str, found: u64, expected: u64| {
-        if found != expected {
-            println!("WRONG: {what}: {found} instead of {expected}");
-            right = false;
-        }
-    };
-    differ("words", words, alone.words);
     let mut shares = 0;
     for index in 0..options.consumers {
         shares += shared.shares.get(index)?;
     }
-    differ("the sum of all shares", shares, alone.words);
-    for (length, &expected) in alone.lengths.iter().enumerate() {
-        differ(&format!("words of {length} characters"), shared.lengths.get(length)?, expected);
+    for (what, found) in [("words", words), ("the sum of all shares", shares)] {
+        if found != alone.words {
+            println!("WRONG: {what}: {found} instead of {}", alone.words);
+            right = false;
+        }
+    }
+    let mut lengths = [0; LONGEST + 1];
+    shared.lengths.copy_to(0, &mut lengths)?;
+    if lengths != alone.lengths {
+        println!("WRONG: words by length: {lengths:?} instead of {:?}", alone.lengths);
+        right = false;
     }
     for (index, file) in options.files.iter().enumerate() {
         if shared.files_sent.get(index)? == 0 {

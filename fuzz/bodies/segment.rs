@@ -109,7 +109,7 @@ impl Patch {
             Bytes::Zeroes(n) => vec![0; usize::from(*n)],
             Bytes::Ones(n) => vec![0xff; usize::from(*n)],
             Bytes::From(at) => {
-                let at = *at as usize % image.len() & !7;
+                let at = (*at as usize % image.len()) & !7;
                 image.get(at..at + 8).unwrap_or_default().to_vec()
             }
             Bytes::Any(bytes) => bytes.clone(),

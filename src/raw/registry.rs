@@ -72,7 +72,8 @@ impl RegistryHeader {
     /// An id that no trace is left of. `is_free` is asked when a half is entered.
     pub fn take_id(&self, mut is_free: impl FnMut(Half) -> bool) -> Result<ParticipantId, IdsExhausted> {
         for _ in 0..ROUNDS_LOST_MAX {
-            let last = self.last_id.load(order!(registry_id_look, Acquire));
+            // Relaxed: a number, which the compare-and-swap checks and orders.
+            let last = self.last_id.load(Relaxed);
             let next = if last >= ParticipantId::MASK { 1 } else { last + 1 };
             if last != 0 && Half::of(last) != Half::of(next) {
                 mark("registry: entered a half");

@@ -111,7 +111,9 @@ impl Roster {
             if ever == 0 || cells.iter().any(|cell| is_alive(cell, life)) {
                 return false;
             }
-            if self.ever.load(order!(roster_ever_again, Acquire)) == ever {
+            // Relaxed: the loads of the cells are acquires, so this one comes after them, and whoever saw a row left
+            // sees what came before the leaving.
+            if self.ever.load(Relaxed) == ever {
                 return true;
             }
             mark("roster: joined meanwhile");

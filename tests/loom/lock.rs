@@ -72,10 +72,13 @@ fn turns(living: u32, fate: Fate) -> (Vec<Acquired>, bool) {
 const C: Acquired = Acquired::Clean;
 const D: Acquired = Acquired::AfterDeath;
 
+/// The living beside the one who may die.
+const CROWD: usize = if MORE { 5 } else { 2 };
+
 #[test]
 fn lock_passes_between_the_living() {
     outcomes(None, &[(vec![C], false)], || turns(1, LIVES));
-    outcomes(Some(3), &[(vec![C, C], false)], || turns(2, LIVES));
+    outcomes(Some(3), &[(vec![C; CROWD], false)], || turns(CROWD as u32, LIVES));
 }
 
 #[test]
@@ -93,8 +96,10 @@ fn lock_holder_dies_with_its_stores_reordered() {
 
 #[test]
 fn lock_holder_dies_among_three() {
-    let seen = [(vec![C, C], false), (vec![C, C], true), (vec![C, D], false)];
-    every_step(Some(2), &seen, |fate| turns(2, fate));
+    let mut told = vec![C; CROWD];
+    told[CROWD - 1] = D;
+    let seen = [(vec![C; CROWD], false), (vec![C; CROWD], true), (told, false)];
+    every_step(Some(2), &seen, |fate| turns(CROWD as u32, fate));
 }
 
 /// One holds and dies; another recovers; a third acquires and must see the stores of the dead.

@@ -3,6 +3,7 @@
 #![cfg(mutirao_model)]
 
 mod lock;
+mod loops;
 mod permits;
 mod registry;
 mod ring;

@@ -95,7 +95,9 @@ fn registry_of_the_vacated_shows_what_they_did() {
             find(&r.rows, id(1)).is_none().then(|| r.done.load(Relaxed))
         });
         bearer.join().unwrap();
-        asking.join().unwrap()
+        let seen = asking.join().unwrap();
+        assert!(seen.is_none_or(|done| done == registry.done.load(Relaxed)), "gone, and what it did is not seen");
+        seen
     });
 }
 

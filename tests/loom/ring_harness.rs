@@ -219,7 +219,9 @@ impl Actor {
                 }
                 (0..n).for_each(|i| self.push(first + i));
             }
-            C(n) => (0..n).for_each(|_| drop(self.pop())),
+            C(n) => (0..n).for_each(|_| {
+                self.pop();
+            }),
             CAll => while self.pop() {},
             Lease => {
                 let ticket = ring.pop(life, &mut patient()).unwrap();
@@ -238,12 +240,16 @@ impl Actor {
                     self.taken(ring.pop_now(life));
                 }
             }
-            T(n) => (0..n).for_each(|_| drop(self.taken(ring.pop_now(life)))),
+            T(n) => (0..n).for_each(|_| {
+                self.taken(ring.pop_now(life));
+            }),
             HeadThenPush => {
                 self.taken(ring.try_pop(life, false));
                 self.try_push(first);
             }
-            R => drop(ring.recover(life)),
+            R => {
+                ring.recover(life);
+            }
         }
     }
 }
@@ -345,7 +351,9 @@ pub fn proves(spec: &Spec, deaths: Deaths, points: &[&str], outcomes: &[&str]) {
     let start = Instant::now();
     let mut sum = Sum::default();
     match deaths {
-        Deaths::None => drop(sum.add(spec, &[])),
+        Deaths::None => {
+            sum.add(spec, &[]);
+        },
         Deaths::Of(a) => each(|k| sum.add(spec, &[(a, dying(k, None))]).contains(&a)),
         Deaths::Reordered(a) => each(|k| {
             let none = sum.add(spec, &[(a, dying(k, Some(0)))]).contains(&a);

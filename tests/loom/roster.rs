@@ -40,12 +40,15 @@ fn roster_of_the_gone_shows_what_they_did() {
                 k.bury(1, &[]);
             }
         });
+        let s = side.clone();
         let asking = thread::spawn(move || {
             let life = kernel.enter(2);
-            side.roster.all_gone(&side.cells, &life).then(|| side.sent.load(Relaxed))
+            s.roster.all_gone(&s.cells, &life).then(|| s.sent.load(Relaxed))
         });
         sender.join().unwrap();
-        asking.join().unwrap()
+        let seen = asking.join().unwrap();
+        assert!(seen.is_none_or(|sent| sent == side.sent.load(Relaxed)), "gone, and what it did is not seen");
+        seen
     };
     outcomes(None, &[None, Some(1)], move || model(LIVES));
     every_step(None, &[None, Some(0), Some(1)], model);
@@ -81,14 +84,14 @@ fn roster_sees_a_hand_over() {
 /// A newcomer is not taken for dead by whoever meets its id, and recovery takes off only the dead.
 #[test]
 fn roster_recovery_takes_off_only_the_dead() {
-    every_step(Some(2), &[(0, Some(1)), (1, None), (1, Some(1)), (0, None)], |fate| {
+    every_step(Some(2), &[(0, None), (0, Some(0)), (0, Some(1)), (1, None), (1, Some(0)), (1, Some(1))], |fate| {
         let (side, kernel) = (Side::new(), Kernel::new());
         let (s, k) = (side.clone(), kernel.clone());
         let sender = thread::spawn(move || {
             let life = k.enter(1);
             let end = fate.run(|| {
-                s.sent.store(1, Relaxed);
                 assert!(s.roster.join(&s.cells, &life, 0));
+                s.sent.store(1, Relaxed);
                 s.handed.store(1, Relaxed);
             });
             if end.is_none() {
@@ -108,6 +111,7 @@ fn roster_recovery_takes_off_only_the_dead() {
         let seen = asking.join().unwrap();
         assert!(!lives || removed == 0, "took off the living");
         assert!(!lives || seen.is_none(), "the living is not gone");
+        assert!(seen.is_none_or(|sent| sent == side.sent.load(Relaxed)), "gone, and what it did is not seen");
         (removed, seen)
     });
 }

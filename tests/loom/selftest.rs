@@ -176,7 +176,7 @@ fn planted_claim_without_a_name() {
                     }
                 })
             });
-            actors.map(|actor| actor.join().unwrap());
+            actors.into_iter().for_each(|actor| actor.join().unwrap());
         });
     }
 }
