@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::handle::integer::{Integer, bits32_of, bits64_of, from_bits, try_from_bits};
 use crate::handle::portable::portable;
-use crate::handle::view::ArrayView;
+use crate::handle::view::{ArrayView, Elements};
 use crate::handle::whole::{Spot, whole_bytes};
 use crate::order;
 use crate::segment::access::Placed;
@@ -65,14 +65,6 @@ pub struct Array<T: PlainData> {
     len: usize,
     body: Body,
     _type: PhantomData<fn() -> T>,
-}
-
-/// The elements of an array, borrowed.
-pub(crate) struct Elements<'a> {
-    pub bytes: &'a [AtomicU8],
-    pub halves: &'a [AtomicU16],
-    pub words: &'a [AtomicU32],
-    pub doubles: &'a [AtomicU64],
 }
 
 /// Whether an element of this type is one atomic.

@@ -128,3 +128,25 @@ half! {
     /// ```
     Receiver, receivers, space
 }
+
+impl<T: Item> Queue<T> {
+    /// A registered sender: when the last of them is gone, a drained `recv` says `is_disconnected` instead of waiting
+    /// for ever.
+    ///
+    /// # Errors
+    ///
+    /// `is_forked`, `is_corrupt`.
+    pub fn sender(&self) -> Result<Sender<T>> {
+        Sender::register(self.clone())
+    }
+
+    /// A registered receiver: when the last of them is gone, a `send` that finds no room says `is_disconnected`
+    /// instead of waiting for ever.
+    ///
+    /// # Errors
+    ///
+    /// `is_forked`, `is_corrupt`.
+    pub fn receiver(&self) -> Result<Receiver<T>> {
+        Receiver::register(self.clone())
+    }
+}

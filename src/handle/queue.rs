@@ -4,8 +4,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::handle::channel::{CAPACITY_MAX, CELL_MAX, Channel};
 use crate::handle::codec::{Coded, ENCODED_CELL, Item};
-use crate::handle::ends::{Receiver, Sender};
 use crate::handle::portable::portable;
+use crate::handle::send_error::SendError;
 use crate::segment::cells::QueuePlan;
 use crate::segment::layout::{ObjectKind, ROWS_DEFAULT};
 use crate::segment::open::{Body, Segment};
@@ -291,33 +291,13 @@ impl<T: Item> Queue<T> {
         self.channel.cell_bytes()
     }
 
-    /// A registered sender: when the last of them is gone, a drained `recv` says `is_disconnected` instead of waiting
-    /// for ever.
-    ///
-    /// # Errors
-    ///
-    /// `is_forked`, `is_corrupt`.
-    pub fn sender(&self) -> Result<Sender<T>> {
-        Sender::register(self.clone())
-    }
-
-    /// A registered receiver: when the last of them is gone, a `send` that finds no room says `is_disconnected`
-    /// instead of waiting for ever.
-    ///
-    /// # Errors
-    ///
-    /// `is_forked`, `is_corrupt`.
-    pub fn receiver(&self) -> Result<Receiver<T>> {
-        Receiver::register(self.clone())
-    }
-
     #[inline]
     fn push(&self, item: T, wait: Option<Deadline>) -> Result<(), SendError<T>> {
         // Flattened: the item could not be encoded, or its bytes could not be sent.
         let sent = item.with_bytes(self.channel.cell_bytes(), |bytes| self.channel.push::<T>(bytes, wait));
         match sent {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) | Err(error) => Err(SendError { item, error }),
+            Ok(Err(error)) | Err(error) => Err(SendError::new(item, error)),
         }
     }
 }
@@ -371,77 +351,5 @@ impl<'a, T: Item> IntoIterator for &'a Queue<T> {
     type IntoIter = Items<'a, T>;
     fn into_iter(self) -> Items<'a, T> {
         self.iter()
-    }
-}
-
-/// An item that was not sent, and why.
-pub struct SendError<T> {
-    item: T,
-    error: Error,
-}
-
-impl<T> SendError<T> {
-    /// The item.
-    pub fn into_inner(self) -> T {
-        self.item
-    }
-
-    /// The item and the reason.
-    pub fn into_parts(self) -> (T, Error) {
-        (self.item, self.error)
-    }
-
-    /// The reason.
-    pub fn error(&self) -> &Error {
-        &self.error
-    }
-
-    /// There was no room, and waiting was not asked for.
-    pub fn is_full(&self) -> bool {
-        self.error.is_would_block()
-    }
-
-    /// The queue was closed.
-    pub fn is_closed(&self) -> bool {
-        self.error.is_closed()
-    }
-
-    /// There was no room until the deadline.
-    pub fn is_timeout(&self) -> bool {
-        self.error.is_timeout()
-    }
-
-    /// There is no room, and every registered receiver is gone.
-    pub fn is_disconnected(&self) -> bool {
-        self.error.is_disconnected()
-    }
-
-    /// The item does not fit a cell.
-    pub fn is_too_large(&self) -> bool {
-        self.error.is_too_large()
-    }
-}
-
-impl<T> From<SendError<T>> for Error {
-    fn from(error: SendError<T>) -> Self {
-        error.error
-    }
-}
-
-impl<T> fmt::Debug for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendError").field("error", &self.error).finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Display for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.error, f)
-    }
-}
-
-impl<T> std::error::Error for SendError<T> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
     }
 }

@@ -1,10 +1,9 @@
 //! A range of an `Array`, checked once: what a loop over many elements goes through.
 
 use crate::error::{Error, Result};
-use crate::handle::array::Elements;
 use crate::handle::integer::{bits32_of, bits64_of, from_bits};
 use crate::segment::plain::PlainData;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use core::fmt;
 use core::marker::PhantomData;
 use zerocopy::FromBytes;
@@ -32,6 +31,14 @@ use zerocopy::FromBytes;
 pub struct ArrayView<'a, T> {
     elements: Elements<'a>,
     _type: PhantomData<fn() -> T>,
+}
+
+/// The elements of an array, borrowed.
+pub(crate) struct Elements<'a> {
+    pub bytes: &'a [AtomicU8],
+    pub halves: &'a [AtomicU16],
+    pub words: &'a [AtomicU32],
+    pub doubles: &'a [AtomicU64],
 }
 
 impl<'a, T: PlainData + FromBytes> ArrayView<'a, T> {

@@ -115,8 +115,7 @@ impl<S: Slots> Ring<'_, S> {
             mark("settled the newest");
         }
         // A failure means that somebody claimed the next ticket, and named this claim before.
-        let renamed =
-            at.compare_exchange(end.0, end.unnamed().0, order!(ring_end_unname, Release), Relaxed).is_ok();
+        let renamed = at.compare_exchange(end.0, end.unnamed().0, order!(ring_end_unname, Release), Relaxed).is_ok();
         u32::from(was_open) + u32::from(renamed)
     }
 

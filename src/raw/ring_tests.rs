@@ -214,9 +214,8 @@ fn any_words_are_at_worst_reported_as_corrupt() {
         memory.header.head.astray.store(word(end) as u32, Relaxed);
         memory.cells.iter().for_each(|c| c.store(word(cell), Relaxed));
         let mut now = Patience::new(Deadline::NOW);
-        let in_bounds = |got: Result<crate::raw::ring_word::Ticket, Refusal>| {
-            got.inspect(|t| assert!(t.index < ring.capacity()))
-        };
+        let in_bounds =
+            |got: Result<crate::raw::ring_word::Ticket, Refusal>| got.inspect(|t| assert!(t.index < ring.capacity()));
         let pushed = in_bounds(ring.push(&me, &mut now));
         let popped = in_bounds(ring.pop(&me, &mut now));
         let _ = in_bounds(ring.try_pop(&me, true));

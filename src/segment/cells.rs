@@ -10,7 +10,7 @@
 
 use crate::raw::ring::{RingHeader, Slots};
 use crate::raw::roster::Roster;
-use crate::segment::layout::BODY_ALIGN;
+use crate::segment::layout::{self, BODY_ALIGN};
 use crate::segment::plain::words_for;
 use crate::sync::AtomicU64;
 
@@ -30,7 +30,7 @@ impl QueuePlan {
         let plan = Self {
             capacity: u32::try_from(capacity).ok().filter(|n| (1..=1 << 31).contains(n))?,
             cell_bytes: u32::try_from(cell_bytes).ok()?,
-            rows: u32::try_from(rows).ok().filter(|n| (1..=super::layout::ROWS_MAX).contains(n))?,
+            rows: u32::try_from(rows).ok().filter(|n| (1..=layout::ROWS_MAX).contains(n))?,
             is_coded: coded == 1,
         };
         (coded <= 1).then_some(plan)

@@ -68,8 +68,11 @@ pub(crate) fn take_id(
         if body.and_then(|body| sweep(&body, header, &newcomer)).is_err() {
             return false;
         }
-        let living = |id: ParticipantId| half.has(id) && !newcomer.is_dead(id);
-        !ids.iter().filter_map(|cell| ParticipantId::new(cell.load(Ordering::Relaxed))).any(living)
+        // A row that is held without an id belongs to a newcomer who may have taken an id of this half already.
+        !(0..).zip(ids.iter()).any(|(row, cell)| match ParticipantId::new(cell.load(Ordering::Relaxed)) {
+            Some(id) => half.has(id) && !newcomer.is_dead(id),
+            None => liveness::is_held(own.as_fd(), layout::life_byte(row)).unwrap_or(true),
+        })
     });
     taken.map_err(|_| Kind::IdsExhausted.into())
 }

@@ -130,8 +130,7 @@ fn permits_gatherer_gives_up() {
             p.permits().release(&life, i);
         });
         let (p, k) = (pool.clone(), kernel.clone());
-        let gatherer =
-            thread::spawn(move || p.turn_with(2, &k.enter(2), Deadline::after(0, Duration::from_nanos(10))));
+        let gatherer = thread::spawn(move || p.turn_with(2, &k.enter(2), Deadline::after(0, Duration::from_nanos(10))));
         holder.join().unwrap();
         let got = gatherer.join().unwrap();
         assert_eq!(pool.permits().available(), 2, "kept what it had");

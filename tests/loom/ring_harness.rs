@@ -259,13 +259,8 @@ impl Actor {
 fn execute(spec: &Spec) -> String {
     let memory = Memory::new(spec.capacity, spec.before_wrap);
     let (kernel, book) = (Kernel::new(), Arc::new(Book::default()));
-    let actor = |id| Actor {
-        memory: memory.clone(),
-        book: book.clone(),
-        life: kernel.enter(id),
-        id,
-        about: Cell::new(None),
-    };
+    let actor =
+        |id| Actor { memory: memory.clone(), book: book.clone(), life: kernel.enter(id), id, about: Cell::new(None) };
     let main_id = spec.roles.len() as u32 + 1;
     let main = actor(main_id);
     (0..spec.before).for_each(|i| main.try_push(i));
@@ -353,7 +348,7 @@ pub fn proves(spec: &Spec, deaths: Deaths, points: &[&str], outcomes: &[&str]) {
     match deaths {
         Deaths::None => {
             sum.add(spec, &[]);
-        },
+        }
         Deaths::Of(a) => each(|k| sum.add(spec, &[(a, dying(k, None))]).contains(&a)),
         Deaths::Reordered(a) => each(|k| {
             let none = sum.add(spec, &[(a, dying(k, Some(0)))]).contains(&a);
@@ -371,7 +366,13 @@ pub fn proves(spec: &Spec, deaths: Deaths, points: &[&str], outcomes: &[&str]) {
     }
     let name = std::thread::current().name().unwrap_or("model").to_owned();
     let spent = start.elapsed().as_secs_f64();
-    println!("{name}: {:?} capacity {} bound {}: {} executions, {spent:.1} s", spec.roles, spec.capacity, at_least(spec.bound), sum.executions);
+    println!(
+        "{name}: {:?} capacity {} bound {}: {} executions, {spent:.1} s",
+        spec.roles,
+        spec.capacity,
+        at_least(spec.bound),
+        sum.executions
+    );
     println!("    points {:?}\n    outcomes {:?}", sum.marks, sum.outcomes);
     for point in points {
         assert!(sum.marks.contains(*point) || cfg!(mutirao_shuttle), "never reached: {point}");
@@ -409,7 +410,8 @@ impl Sum {
         let found = explore(Some(at_least(spec.bound)), move || execute(&spec));
         self.executions += found.executions;
         self.outcomes.extend(found.outcomes);
-        let (deaths, points): (BTreeSet<_>, BTreeSet<_>) = found.marks.into_iter().partition(|m| m.starts_with("death"));
+        let (deaths, points): (BTreeSet<_>, BTreeSet<_>) =
+            found.marks.into_iter().partition(|m| m.starts_with("death"));
         self.marks.extend(points);
         (0..roles).filter(|a| deaths.contains(&format!("death of {}", a + 1))).collect()
     }

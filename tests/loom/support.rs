@@ -75,7 +75,6 @@ fn check(_bound: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     shuttle::check_random(model, schedules);
 }
 
-
 /// Explores the model and fails unless its outcomes are exactly these.
 pub fn outcomes<T, F>(bound: Option<usize>, expected: &[T], model: F)
 where

@@ -86,7 +86,10 @@ fn version_writer_dies_at_each_step() {
 
 #[test]
 fn version_writer_dies_beside_another() {
-    let possible: Vec<_> =
-        [None, Some(0), Some(1), Some(2)].iter().flat_map(|&r| [(r, 2), (r, 3)]).filter(|&(r, e)| r < Some(e)).collect();
+    let possible: Vec<_> = [None, Some(0), Some(1), Some(2)]
+        .iter()
+        .flat_map(|&r| [(r, 2), (r, 3)])
+        .filter(|&(r, e)| r < Some(e))
+        .collect();
     every_step(Some(2), &possible, |fate| bumps(&[1, 1], fate));
 }

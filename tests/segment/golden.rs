@@ -39,7 +39,8 @@ fn a_segment_starts_as_the_page_says() {
     let segment = Segment::anonymous(1000).unwrap();
     let bytes = head(&segment);
     let field = |name: &str| {
-        let (offset, len, _) = documented().into_iter().find(|(_, _, f)| f == name).unwrap_or_else(|| panic!("no {name}"));
+        let (offset, len, _) =
+            documented().into_iter().find(|(_, _, f)| f == name).unwrap_or_else(|| panic!("no {name}"));
         bytes[offset..offset + len].to_vec()
     };
     let number = |name: &str| field(name).iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));

@@ -1,22 +1,4 @@
-//! The model half: atomics and futexes that loom (or shuttle) orders, threads that die before a given step, and
-//! the kernel that knows who died.
-//!
-//! Every access is one *step*. A thread run by [`mortal`] dies before its k-th step: none of its later
-//! accesses has any effect, and an unwind carries control out of the algorithm, so that nothing but
-//! shared memory remembers the thread.
-//!
-//! A compiler may move relaxed stores, so a process can be killed with a later store done and an earlier one not.
-//! [`mortal_reordered`] models that: relaxed stores wait in a list of the thread until its next release or
-//! system call; at death any subset of the list is in memory.
-//!
-//! loom 0.7.2 skips executions when a thread loads a word before it stores to it (tokio-rs/loom#392, #166). So each
-//! atomic has a shadow, which every load *stores to* first: then two loads depend on each other and loom tries both
-//! orders. Nothing reads the shadow. (A read-modify-write of it would read what others wrote there, and a
-//! later acquire fence would take over their release fences: order that the real word does not give.)
-//! loom treats SeqCst accesses as AcqRel, so total orders are made by fences.
-//!
-//! shuttle runs one thread at a time: sequentially consistent, more threads, random schedules. A weakened
-//! order is not seen there.
+//! Actors that die before a given step, and the atomics whose every access is a step.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -24,14 +6,12 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, OnceLock};
 
-use crate::deadline::Deadline;
-use crate::participant::{Liveness, ParticipantId};
-use crate::sync::rested::Rested;
+use crate::participant::Liveness;
 
 pub use base::{Ordering, thread};
 
 /// What the checkers call their primitives.
-mod base {
+pub(super) mod base {
     #[cfg(not(mutirao_shuttle))]
     pub use loom::{
         cell::Cell as PayloadCell,
@@ -118,7 +98,6 @@ struct Thread {
     /// Whether relaxed stores wait in `late`.
     reordered: Cell<bool>,
     late: RefCell<Vec<Late>>,
-    kernel: RefCell<Option<Arc<Kernel>>>,
 }
 
 /// A relaxed store that no release has followed yet.
@@ -142,7 +121,7 @@ fn apply(late: &[Late]) {
 }
 
 /// One step of the current thread. True: the access may take place.
-fn step() -> bool {
+pub(super) fn step() -> bool {
     let dies = THREAD.with(|t| match t.left.get() {
         _ if t.dead.get() => None,
         Some(0) => {
@@ -166,7 +145,7 @@ fn releases(order: Ordering) -> bool {
 }
 
 /// Everything stored before a release or a system call is in memory.
-fn flush() {
+pub(super) fn flush() {
     apply(&THREAD.with(|t| t.late.take()));
 }
 
@@ -237,7 +216,7 @@ macro_rules! atomic {
             }
 
             /// A load as loom has to see it.
-            fn look(&self, order: Ordering) -> $int {
+            pub(super) fn look(&self, order: Ordering) -> $int {
                 if cfg!(not(mutirao_shuttle)) {
                     self.0.shadow.store(0, Ordering::Relaxed);
                 }
@@ -388,167 +367,5 @@ impl Payload {
     /// Reads it while nobody writes.
     pub fn get(&self) -> u64 {
         if THREAD.with(|t| t.dead.get()) { 0 } else { self.0.get() }
-    }
-}
-
-/// A word that can be waited on. The queue of its sleepers is the kernel's.
-pub struct Futex {
-    /// The word.
-    pub word: AtomicU32,
-    sleepers: base::Condvar,
-}
-
-impl Futex {
-    /// A word of this value, with no sleepers.
-    pub fn new(value: u32) -> Self {
-        Self { word: AtomicU32::new(value), sleepers: base::Condvar::new() }
-    }
-
-    /// Wakes one sleeper, if there is one.
-    pub fn wake_one(&self) {
-        self.wake(|sleepers| sleepers.notify_one());
-    }
-
-    /// Wakes every sleeper.
-    pub fn wake_all(&self) {
-        self.wake(|sleepers| sleepers.notify_all());
-    }
-
-    fn wake(&self, wake: impl FnOnce(&base::Condvar)) {
-        if step() {
-            flush();
-            let kernel = Kernel::of_this_thread();
-            let _bucket = kernel.book();
-            wake(&self.sleepers);
-        }
-    }
-}
-
-/// The participants of a model have the ids 1 to 7.
-const PARTICIPANTS: usize = 7;
-
-/// What the kernel knows: who lives, how many died, and what the clock says.
-pub struct Kernel {
-    alive: [base::AtomicU32; PARTICIPANTS],
-    /// Also the lock of every futex's queue.
-    book: base::Mutex<Book>,
-}
-
-/// A wait is cut into slices; in the model one ends if and only if somebody died since the call last looked.
-struct Book {
-    deaths: usize,
-    now_ns: u64,
-}
-
-impl Kernel {
-    /// A kernel under which nobody lives yet: an id that is met before its registration is visible looks dead.
-    #[expect(clippy::new_without_default, reason = "a model makes one, by name")]
-    pub fn new() -> Arc<Self> {
-        let book = base::Mutex::new(Book { deaths: 0, now_ns: 1 });
-        Arc::new(Self { alive: std::array::from_fn(|_| base::AtomicU32::new(0)), book })
-    }
-
-    /// Registers the id and makes the current thread its bearer. Not a step.
-    pub fn enter(self: &Arc<Self>, id: u32) -> Life {
-        self.alive[id as usize - 1].store(1, Ordering::Relaxed);
-        THREAD.with(|t| t.kernel.replace(Some(self.clone())));
-        Life { kernel: self.clone(), me: ParticipantId::new(id).expect("ids start at 1") }
-    }
-
-    /// The end of a process: first nothing of it runs any more, then its proof of life falls, then slices end.
-    pub fn bury(&self, id: u32, futexes: &[&Futex]) {
-        self.alive[id as usize - 1].store(0, Ordering::Release);
-        let mut book = self.book();
-        book.deaths += 1;
-        futexes.iter().for_each(|f| f.sleepers.notify_all());
-    }
-
-    /// Lets time pass: deadlines up to `ns` after the start are over.
-    pub fn advance(&self, ns: u64, futexes: &[&Futex]) {
-        self.book().now_ns += ns;
-        futexes.iter().for_each(|f| f.sleepers.notify_all());
-    }
-
-    fn book(&self) -> base::MutexGuard<'_, Book> {
-        self.book.lock().expect("the model goes on after a panic")
-    }
-
-    fn of_this_thread() -> Arc<Self> {
-        THREAD.with(|t| t.kernel.borrow().clone()).expect("the thread has not entered the kernel")
-    }
-}
-
-/// A participant of a model.
-#[derive(Clone)]
-pub struct Life {
-    kernel: Arc<Kernel>,
-    me: ParticipantId,
-}
-
-impl Liveness for Life {
-    fn me(&self) -> ParticipantId {
-        self.me
-    }
-
-    /// A made-up id is dead.
-    fn is_dead(&self, id: ParticipantId) -> bool {
-        if id == self.me || !step() {
-            return false;
-        }
-        flush();
-        self.kernel.alive.get(id.get() as usize - 1).is_none_or(|alive| alive.load(Ordering::Acquire) == 0)
-    }
-}
-
-/// How long one blocking call has waited: see the real one. Time passes by [`Kernel::advance`].
-pub struct Patience {
-    deadline: Deadline,
-    deaths_seen: usize,
-    asks: bool,
-}
-
-impl Patience {
-    /// The patience of a call that gives up at `deadline`.
-    pub fn new(deadline: Deadline) -> Self {
-        Self { deadline, deaths_seen: 0, asks: false }
-    }
-
-    /// Models do not spin.
-    pub fn spin(&mut self) -> bool {
-        false
-    }
-
-    /// Whether a slice has ended in this call.
-    pub fn asks(&self) -> bool {
-        self.asks
-    }
-
-    /// Sleeps while the word is `expected`; compares and goes to sleep at once, as the kernel does.
-    pub fn rest(&mut self, _life: &impl Liveness, futex: &Futex, expected: u32) -> Rested {
-        if !step() {
-            return Rested::DeadlinePassed;
-        }
-        flush();
-        let kernel = Kernel::of_this_thread();
-        let mut book = kernel.book();
-        if self.deadline.has_passed(book.now_ns) {
-            return Rested::DeadlinePassed;
-        }
-        if book.deaths == self.deaths_seen {
-            if futex.word.look(Ordering::Relaxed) != expected {
-                return Rested::Looked;
-            }
-            book = futex.sleepers.wait(book).expect("the model goes on after a panic");
-        }
-        let deaths = book.deaths;
-        drop(book);
-        // Killed after it has swallowed a wake-up.
-        step();
-        if deaths == self.deaths_seen {
-            return Rested::Looked;
-        }
-        self.deaths_seen = deaths;
-        self.asks = true;
-        Rested::SliceEnded
     }
 }
