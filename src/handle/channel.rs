@@ -7,6 +7,7 @@
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::handle::codec::Coded;
+use crate::participant::Liveness;
 use crate::raw::ring::{Refusal, Ring, RingHeader};
 use crate::raw::ring_word::{Geometry, Ticket};
 use crate::raw::roster::Roster;
@@ -16,7 +17,7 @@ use crate::segment::cells::{CellWords, QueuePlan};
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
 use crate::segment::open::Body;
-use crate::segment::plain;
+use crate::segment::plain::{self, words_for};
 use crate::sync::{AtomicU64, Ordering, Patience};
 
 /// The most bytes of a cell.
@@ -94,71 +95,97 @@ impl Channel {
 
     /// Puts an item's bytes in; `None`: without waiting. The caller made sure that they fit a cell.
     #[inline]
-    pub(crate) fn push(&self, bytes: &[u8], wait: Option<Deadline>) -> Result<()> {
+    pub(crate) fn push<T: Coded>(&self, bytes: &[u8], wait: Option<Deadline>) -> Result<()> {
         let (life, ring) = (self.body.life()?, self.ring());
-        let gone = || self.receivers.all_gone(life);
-        let ticket = match wait {
-            None => ring
-                .try_push(life)
-                .map_err(|why| if why == Refusal::Full && gone() { Refusal::Disconnected } else { why }),
-            Some(deadline) => ring.push_unless(life, &mut Patience::new(deadline), gone),
+        let ticket = match ring.try_push(life) {
+            Ok(ticket) => ticket,
+            Err(why) => self.push_slow(why, wait)?,
         };
-        let ticket = ticket.map_err(|why| refused(why, "receiver"))?;
         let mut payload = self.cells().payload(ticket.index).unwrap_or_default();
-        if self.plan.is_coded
+        if T::FIXED.is_none()
             && let Some((len, rest)) = payload.split_first()
         {
             // Relaxed, as the payload: the publication orders both.
             len.store(bytes.len() as u64, Ordering::Relaxed);
             payload = rest;
         }
-        plain::copy_in(payload, bytes);
+        // Cut to length first, so that the copy is a straight one.
+        if let Some(words) = payload.get(..words_for(bytes.len())) {
+            plain::copy_in(words, bytes);
+        }
         ring.publish(life, ticket);
         Ok(())
+    }
+
+    /// The rest of a push that was not done at once. Patience is made here, because what it stores would
+    /// hold up the quick way.
+    #[cold]
+    #[inline(never)]
+    fn push_slow(&self, why: Refusal, wait: Option<Deadline>) -> Result<Ticket> {
+        let life = self.body.life()?;
+        let gone = || self.receivers.all_gone(life);
+        let pushed = match (why, wait) {
+            (Refusal::Full, Some(deadline)) => self.ring().push_unless(life, &mut Patience::new(deadline), gone),
+            (Refusal::Full, None) if gone() => Err(Refusal::Disconnected),
+            _ => Err(why),
+        };
+        pushed.map_err(|why| refused(why, "receiver"))
     }
 
     /// Takes an item's bytes out; `None`: without waiting.
     #[inline]
     pub(crate) fn pop<T: Coded>(&self, wait: Option<Deadline>) -> Result<T::Raw> {
+        let life = self.body.life()?;
+        let ticket = match self.ring().pop_ready(life) {
+            Ok(ticket) => ticket,
+            Err(why) => self.pop_slow(why, wait)?,
+        };
+        self.take_out::<T>(life, ticket)
+    }
+
+    /// The rest of a pop that was not done at once; as `push_slow`.
+    #[cold]
+    #[inline(never)]
+    fn pop_slow(&self, why: Refusal, wait: Option<Deadline>) -> Result<Ticket> {
         let (life, ring) = (self.body.life()?, self.ring());
         let gone = || self.senders.all_gone(life);
-        let ticket = match wait {
-            None => match ring.pop_now(life) {
+        let popped = match (why, wait) {
+            (Refusal::Empty, Some(deadline)) => ring.pop_unless(life, &mut Patience::new(deadline), gone),
+            (Refusal::Empty, None) => match ring.pop_now(life) {
                 // What the gone sent is visible once they are gone.
                 Err(Refusal::Empty) if gone() => {
                     ring.pop_now(life).map_err(|why| if why == Refusal::Empty { Refusal::Disconnected } else { why })
                 }
                 other => other,
             },
-            Some(deadline) => ring.pop_unless(life, &mut Patience::new(deadline), gone),
+            _ => Err(why),
         };
-        self.take_out::<T>(ticket.map_err(|why| refused(why, "sender"))?)
+        popped.map_err(|why| refused(why, "sender"))
     }
 
     /// Takes an item's bytes out if one is ready at the head; asks nobody about anything.
     #[inline]
     pub(crate) fn pop_ready<T: Coded>(&self) -> Option<Result<T::Raw>> {
         let life = self.body.life().ok()?;
-        let ticket = self.ring().try_pop(life, false).ok()?;
-        Some(self.take_out::<T>(ticket))
+        let ticket = self.ring().pop_ready(life).ok()?;
+        Some(self.take_out::<T>(life, ticket))
     }
 
     #[inline]
-    fn take_out<T: Coded>(&self, ticket: Ticket) -> Result<T::Raw> {
+    fn take_out<T: Coded>(&self, life: &impl Liveness, ticket: Ticket) -> Result<T::Raw> {
         let mut payload = self.cells().payload(ticket.index).unwrap_or_default();
-        let mut len = T::FIXED.unwrap_or(0) as u64;
-        if self.plan.is_coded
+        let mut len = T::FIXED.unwrap_or(0);
+        if T::FIXED.is_none()
             && let Some((word, rest)) = payload.split_first()
         {
-            len = word.load(Ordering::Relaxed);
+            len = usize::try_from(word.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
             payload = rest;
         }
         // The cell is freed whatever it says, so that nobody waits behind it.
-        let raw = (len <= u64::from(self.plan.cell_bytes)).then(|| T::copy_out(payload, len as usize));
-        self.ring().free(self.body.life()?, ticket);
-        raw.ok_or_else(|| {
-            Error::corrupt(WHAT, format!("an item says it has {len} bytes, a cell has {}", self.plan.cell_bytes))
-        })
+        let raw =
+            payload.get(..words_for(len)).filter(|_| len <= self.cell_bytes()).map(|words| T::copy_out(words, len));
+        self.ring().free(life, ticket);
+        raw.ok_or_else(|| too_long(len, self.cell_bytes()))
     }
 
     pub(crate) fn items(&self) -> &Signal {
@@ -171,7 +198,7 @@ impl Channel {
 }
 
 impl Side {
-    fn all_gone(&self, life: &impl crate::participant::Liveness) -> bool {
+    fn all_gone(&self, life: &impl Liveness) -> bool {
         self.roster.all_gone(&self.rows, life)
     }
 
@@ -193,6 +220,11 @@ impl Side {
             waiting.notify_all();
         }
     }
+}
+
+#[cold]
+fn too_long(len: usize, cell: usize) -> Error {
+    Error::corrupt(WHAT, format!("an item says it has {len} bytes, a cell has {cell}"))
 }
 
 #[cold]

@@ -3,8 +3,10 @@
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::handle::portable::portable;
+use crate::participant::Liveness;
 use crate::raw::lock::{Acquired, RawLock, Refused};
 use crate::segment::access::Placed;
+use crate::segment::attachment::Attachment;
 use crate::segment::layout::ObjectKind;
 use crate::segment::open::{Body, Segment};
 use crate::segment::tag::TypeTag;
@@ -92,7 +94,9 @@ pub enum LockError<G> {
 /// Holds a [`Lock`] until it is dropped. Stays with its thread.
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct LockGuard<'a> {
-    lock: &'a Lock,
+    word: &'a RawLock,
+    /// Kept beside the word, so that giving back follows no chain of pointers.
+    life: &'a Attachment,
     damaged: bool,
     _stays: PhantomData<*const ()>,
 }
@@ -136,7 +140,7 @@ impl Lock {
     #[inline]
     pub fn try_lock(&self) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         let life = self.body.life()?;
-        self.guard(self.word.try_acquire(life))
+        self.guard(life, self.word.try_acquire(life))
     }
 
     /// Takes the lock, waiting no longer than `timeout`.
@@ -151,12 +155,24 @@ impl Lock {
     #[inline]
     fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         let life = self.body.life()?;
-        self.guard(self.word.acquire(life, &mut Patience::new(deadline)))
+        if self.word.take_free(life.me()) { self.guard(life, Ok(Acquired::Clean)) } else { self.lock_slow(deadline) }
+    }
+
+    /// Patience is made here, because what it stores would hold up the quick way.
+    #[cold]
+    #[inline(never)]
+    fn lock_slow(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
+        let life = self.body.life()?;
+        self.guard(life, self.word.acquire(life, &mut Patience::new(deadline)))
     }
 
     #[inline]
-    fn guard(&self, taken: Result<Acquired, Refused>) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        let held = |damaged| LockGuard { lock: self, damaged, _stays: PhantomData };
+    fn guard<'a>(
+        &'a self,
+        life: &'a Attachment,
+        taken: Result<Acquired, Refused>,
+    ) -> Result<LockGuard<'a>, LockError<LockGuard<'a>>> {
+        let held = |damaged| LockGuard { word: &self.word, life, damaged, _stays: PhantomData };
         match taken {
             Ok(Acquired::Clean) => Ok(held(false)),
             Ok(Acquired::AfterDeath) => Err(LockError::OwnerDied(held(true))),
@@ -183,8 +199,8 @@ impl Drop for LockGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         // In a forked child the guard is the parent's: it touches nothing.
-        if self.lock.body.life().is_ok() {
-            self.lock.word.release(self.damaged);
+        if self.life.is_ours() {
+            self.word.release(self.damaged);
         }
     }
 }

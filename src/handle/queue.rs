@@ -294,7 +294,7 @@ impl<T: Item> Queue<T> {
     #[inline]
     fn push(&self, item: T, wait: Option<Deadline>) -> Result<(), SendError<T>> {
         // Flattened: the item could not be encoded, or its bytes could not be sent.
-        let sent = item.with_bytes(self.channel.cell_bytes(), |bytes| self.channel.push(bytes, wait));
+        let sent = item.with_bytes(self.channel.cell_bytes(), |bytes| self.channel.push::<T>(bytes, wait));
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) | Err(error) => Err(SendError::new(item, error)),

@@ -225,10 +225,12 @@ impl Semaphore {
         u32::try_from(self.permits().available()).unwrap_or(u32::MAX)
     }
 
+    #[inline]
     fn permits(&self) -> Permits<'_, [AtomicU32]> {
         Permits { header: &self.header, cells: &self.cells }
     }
 
+    #[inline]
     fn hint(&self) -> usize {
         // Relaxed: only where to look first.
         self.hint.load(Ordering::Relaxed) as usize
@@ -282,17 +284,19 @@ impl Semaphore {
         Ok(held)
     }
 
+    #[inline]
     fn permit(&self, held: Result<Held>) -> Result<Permit<'_>> {
         Ok(Permit { semaphore: self, held: held? })
     }
 
+    #[inline]
     fn owned(&self, held: Result<Held>) -> Result<OwnedPermit> {
         Ok(OwnedPermit { held: held?, semaphore: self.clone() })
     }
 
-    /// Gives back what `held` names and empties it.
-    fn release(&self, held: &mut Held) {
-        let held = core::mem::replace(held, Held::Many(Vec::new()));
+    /// Gives back what `held` names.
+    #[inline]
+    fn release(&self, held: &Held) {
         // In a forked child the permits are the parent's: they are left alone.
         let Ok(life) = self.body.life() else { return };
         for &cell in held.cells() {
@@ -312,6 +316,7 @@ impl Semaphore {
 portable!(Semaphore);
 
 impl Held {
+    #[inline]
     fn cells(&self) -> &[usize] {
         match self {
             Self::One(cell) => core::slice::from_ref(cell),
@@ -337,7 +342,7 @@ macro_rules! permit {
         impl Drop for $permit {
             #[inline]
             fn drop(&mut self) {
-                self.semaphore.release(&mut self.held);
+                self.semaphore.release(&self.held);
             }
         }
 

@@ -13,9 +13,11 @@
 use crate::deadline::Deadline;
 use crate::error::{Kind, Result};
 use crate::handle::lock::refusal;
+use crate::participant::Liveness;
 use crate::raw::lock::Acquired;
 use crate::raw::version::{Version, WriteTicket};
 use crate::segment::access::Placed;
+use crate::segment::attachment::Attachment;
 use crate::segment::open::Body;
 use crate::segment::plain::{self, PlainData};
 use crate::sync::{AtomicU64, Patience, spin_hint};
@@ -105,11 +107,25 @@ impl<'a> Spot<'a> {
         deadline: Deadline,
         what: &'static str,
     ) -> Result<MutexGuard<'a, T>> {
+        self.guard(body, self.take_turn(body, deadline, what)?)
+    }
+
+    #[inline]
+    fn take_turn(&self, body: &Body, deadline: Deadline, what: &'static str) -> Result<Acquired> {
         let life = body.life()?;
-        match self.version.lock_field().acquire(life, &mut Patience::new(deadline)) {
-            Ok(acquired) => self.guard(body, acquired),
-            Err(refused) => Err(refusal(refused, what)),
+        if self.version.lock_field().take_free(life.me()) {
+            Ok(Acquired::Clean)
+        } else {
+            self.wait_turn(body, deadline, what)
         }
+    }
+
+    /// Patience is made here, because what it stores would hold up the quick way.
+    #[cold]
+    #[inline(never)]
+    fn wait_turn(&self, body: &Body, deadline: Deadline, what: &'static str) -> Result<Acquired> {
+        let got = self.version.lock_field().acquire(body.life()?, &mut Patience::new(deadline));
+        got.map_err(|refused| refusal(refused, what))
     }
 
     /// Takes the lock if it is free.
@@ -133,7 +149,7 @@ impl<'a> Spot<'a> {
                 unwinding: std::thread::panicking(),
                 ticket: Some(ticket),
                 spot: self,
-                body,
+                life: body.attachment(),
                 _stays: PhantomData,
             }),
             Err(error) => {
@@ -146,13 +162,11 @@ impl<'a> Spot<'a> {
     /// Replaces the value: under the lock, without looking at the old one.
     #[inline]
     pub(crate) fn write<T: PlainData>(&self, body: &Body, value: &T) -> Result<()> {
-        let life = body.life()?;
-        let lock = self.version.lock_field();
-        lock.acquire(life, &mut Patience::new(Deadline::NEVER)).map_err(|refused| refusal(refused, "the value"))?;
+        self.take_turn(body, Deadline::NEVER, "the value")?;
         let ticket = self.version.begin_write();
         plain::write_plain(self.buffer(ticket.buffer), value);
         self.version.commit(ticket);
-        lock.release(false);
+        self.version.lock_field().release(false);
         Ok(())
     }
 }
@@ -170,7 +184,7 @@ pub struct MutexGuard<'a, T: PlainData> {
     unwinding: bool,
     ticket: Option<WriteTicket>,
     spot: Spot<'a>,
-    body: &'a Body,
+    life: &'a Attachment,
     _stays: PhantomData<*const ()>,
 }
 
@@ -206,7 +220,7 @@ impl<T: PlainData> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // In a forked child the guard is the parent's: it touches nothing.
-        if self.body.life().is_err() {
+        if !self.life.is_ours() {
             return;
         }
         if let Some(ticket) = self.ticket.take()

@@ -190,9 +190,9 @@ impl RawLock {
         0
     }
 
-    /// The uncontended way.
+    /// The uncontended way, and nothing else: false says nothing of who holds it.
     #[inline]
-    fn take_free(&self, me: ParticipantId) -> bool {
+    pub fn take_free(&self, me: ParticipantId) -> bool {
         // Release too: who meets the id must find its bearer registered, or would take it for dead.
         self.futex.word.compare_exchange(State::FREE, me.get(), order!(lock_take, AcqRel), Relaxed).is_ok()
     }

@@ -55,9 +55,11 @@ pub trait Cells32 {
 }
 
 impl Cells32 for [AtomicU32] {
+    #[inline]
     fn len(&self) -> usize {
         <[AtomicU32]>::len(self)
     }
+    #[inline]
     fn cell(&self, i: usize) -> &AtomicU32 {
         &self[i]
     }
@@ -136,6 +138,16 @@ impl<C: Cells32 + ?Sized> Permits<'_, C> {
     /// Takes a permit that is free or, if `ask`, held by the dead, beginning the search at `hint`.
     #[inline]
     pub fn try_acquire(&self, life: &impl Liveness, hint: usize, ask: bool) -> Result<usize, Refused> {
+        let free = State(State::FREE);
+        // The usual case in a straight line: the permit at the hint is free.
+        if hint < self.usable() && self.turn(hint, free, State(life.me().get()), order!(permit_take, AcqRel)) {
+            return Ok(hint);
+        }
+        self.search(life, hint, ask)
+    }
+
+    #[cold]
+    fn search(&self, life: &impl Liveness, hint: usize, ask: bool) -> Result<usize, Refused> {
         let usable = self.usable();
         let mut corrupt = false;
         // One round over the cells: a permit that is freed behind our back wakes us, if we sleep.
@@ -307,6 +319,7 @@ impl<C: Cells32 + ?Sized> Permits<'_, C> {
         removed
     }
 
+    #[inline]
     fn usable(&self) -> usize {
         (self.header.count.load(Relaxed) as usize).min(self.cells.len())
     }

@@ -200,7 +200,7 @@ impl<'a, S: Slots> Ring<'a, S> {
 
     /// Names the claimant of the ticket before `end` in its cell, unless that says more already.
     #[inline]
-    fn stamp(&self, end: EndWord, from: Phase, to: Phase) {
+    pub(in crate::raw) fn stamp(&self, end: EndWord, from: Phase, to: Phase) {
         let before = self.geometry.unpack(self.geometry.before(end.ticket()));
         let plain = CellWord::new(before.lap, from, 0);
         let Ok(cell) = self.cell(before.index) else { return };
@@ -222,6 +222,31 @@ impl<'a, S: Slots> Ring<'a, S> {
     /// voided by a consumer.
     #[inline]
     pub fn try_push(&self, life: &impl Liveness) -> Result<Ticket, Refusal> {
+        match self.push_straight(life) {
+            Some(ticket) => Ok(ticket),
+            None => self.try_push_slow(life),
+        }
+    }
+
+    /// The usual push in a straight line: the cell at the tail is free, and nobody is faster.
+    #[inline]
+    fn push_straight(&self, life: &impl Liveness) -> Option<Ticket> {
+        let tail = &self.header.tail.0;
+        let end = EndWord(tail.load(order!(ring_tail_look, Acquire)));
+        let ticket = self.geometry.unpack(end.ticket());
+        let word = self.slots.state(ticket.index)?.load(order!(ring_empty_look, Acquire));
+        if end.is_closed() || word != CellWord::empty(ticket.lap).0 {
+            return None;
+        }
+        self.stamp(end, Phase::Empty, Phase::Writing);
+        let next = EndWord::new(self.geometry.next(end.ticket()), life.me().get());
+        let claimed = tail.compare_exchange(end.0, next.0, order!(ring_tail_claim, Release), Relaxed);
+        claimed.is_ok().then_some(ticket)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_push_slow(&self, life: &impl Liveness) -> Result<Ticket, Refusal> {
         let tail = &self.header.tail.0;
         let mut end = EndWord(tail.load(order!(ring_tail_look, Acquire)));
         let mut budget = Budget::new();
@@ -272,6 +297,31 @@ impl<'a, S: Slots> Ring<'a, S> {
     /// is voided. Does not look for items that died with their consumers: see [`pop_now`](Ring::pop_now).
     #[inline]
     pub fn try_pop(&self, life: &impl Liveness, ask: bool) -> Result<Ticket, Refusal> {
+        match self.pop_straight(life) {
+            Some(ticket) => Ok(ticket),
+            None => self.try_pop_slow(life, ask),
+        }
+    }
+
+    /// The usual pop in a straight line: an item is at the head, and nobody is faster.
+    #[inline]
+    fn pop_straight(&self, life: &impl Liveness) -> Option<Ticket> {
+        let head = &self.header.head.end;
+        let end = EndWord(head.load(order!(ring_head_look, Acquire)));
+        let ticket = self.geometry.unpack(end.ticket());
+        let word = self.slots.state(ticket.index)?.load(order!(ring_full_look, Acquire));
+        if word != CellWord::full(ticket.lap).0 {
+            return None;
+        }
+        self.stamp(end, Phase::Full, Phase::Reading);
+        let next = EndWord::new(self.geometry.next(end.ticket()), life.me().get());
+        let claimed = head.compare_exchange(end.0, next.0, order!(ring_head_claim, Release), Relaxed);
+        claimed.is_ok().then_some(ticket)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_pop_slow(&self, life: &impl Liveness, ask: bool) -> Result<Ticket, Refusal> {
         let head = &self.header.head.end;
         let mut end = EndWord(head.load(order!(ring_head_look, Acquire)));
         let mut budget = Budget::new();
@@ -292,68 +342,6 @@ impl<'a, S: Slots> Ring<'a, S> {
             budget.spend(end, word)?;
             end = now;
         }
-    }
-
-    /// The cell at the head holds no item: clears the way if that is allowed. The result is the head to go on with.
-    #[cold]
-    pub(in crate::raw) fn clear_head(
-        &self,
-        life: &impl Liveness,
-        ask: bool,
-        end: EndWord,
-        word: CellWord,
-        ticket: Ticket,
-    ) -> Result<EndWord, Refusal> {
-        let head = &self.header.head.end;
-        let by = match (self.geometry.laps_ahead(word, ticket.lap), word.phase()) {
-            (0, Phase::Writing) => word.id(),
-            (0, Phase::Empty) => {
-                let tail = EndWord(self.header.tail.0.load(order!(ring_tail_peek, Acquire)));
-                if tail.ticket() == end.ticket() {
-                    return Err(if tail.is_closed() { Refusal::Closed } else { Refusal::Empty });
-                }
-                let newest = tail.ticket() == self.geometry.next(end.ticket());
-                if !newest || tail.id() == 0 {
-                    // Stamped before the tail moved on: visible now.
-                    return Ok(end);
-                }
-                tail.id() // the newest claim: only the tail names it
-            }
-            (1, _) => {
-                // Freed, then `end` is old; or void, and somebody has to step over it.
-                self.stamp(end, Phase::Full, Phase::Reading);
-                let over = EndWord::new(self.geometry.next(end.ticket()), 0);
-                let (step, look) = (order!(ring_step_over, Release), order!(ring_head_look, Acquire));
-                return Ok(match head.compare_exchange(end.0, over.0, step, look) {
-                    Ok(_) => {
-                        mark("stepped over");
-                        over
-                    }
-                    Err(now) => EndWord(now),
-                });
-            }
-            (-1, Phase::Full | Phase::Reading) => {
-                // Somebody reads the lap before, so no producer has passed.
-                let tail = EndWord(self.header.tail.0.load(order!(ring_tail_peek, Acquire)));
-                let at_the_end = tail.is_closed() && tail.ticket() == end.ticket();
-                return Err(if at_the_end { Refusal::Closed } else { Refusal::Empty });
-            }
-            // The head passes a cell only after it saw the lap before published.
-            (..=-1, _) => return Err(Refusal::Corrupt(Damage::Lap)),
-            // Taken: `end` is old.
-            _ => return Ok(EndWord(head.load(order!(ring_head_look, Acquire)))),
-        };
-        if by != 0 && !(ask && is_gone(life, by)) {
-            return Err(Refusal::Empty);
-        }
-        // Nothing of the dead is on its way, so what the cell says now is final. Release: the next producer
-        // writes after what the dead wrote.
-        let free = CellWord::empty(self.geometry.lap_after(ticket.lap));
-        if self.cell(ticket.index)?.compare_exchange(word.0, free.0, order!(ring_void, Release), Relaxed).is_ok() {
-            mark(if word.phase() == Phase::Empty { "voided the newest" } else { "voided a stamped" });
-            self.header.space.0.notify(life);
-        }
-        Ok(end)
     }
 
     /// The commit of a pop: the item is taken, the cell is free. Wakes a producer. The time before it is a lease.

@@ -6,11 +6,73 @@ use core::fmt;
 
 use crate::order;
 use crate::participant::{Liveness, ParticipantId};
-use crate::raw::ring::{Refusal, Ring, Slots, is_gone};
+use crate::raw::ring::{Damage, Refusal, Ring, Slots, is_gone};
 use crate::raw::ring_word::{CellWord, EndWord, Phase, Ticket};
 use crate::sync::{AtomicU64, Ordering::Relaxed, mark, publish_store};
 
 impl<S: Slots> Ring<'_, S> {
+    /// The cell at the head holds no item: clears the way if that is allowed. The result is the head to go on with.
+    #[cold]
+    pub(in crate::raw) fn clear_head(
+        &self,
+        life: &impl Liveness,
+        ask: bool,
+        end: EndWord,
+        word: CellWord,
+        ticket: Ticket,
+    ) -> Result<EndWord, Refusal> {
+        let head = &self.header.head.end;
+        let by = match (self.geometry.laps_ahead(word, ticket.lap), word.phase()) {
+            (0, Phase::Writing) => word.id(),
+            (0, Phase::Empty) => {
+                let tail = EndWord(self.header.tail.0.load(order!(ring_tail_peek, Acquire)));
+                if tail.ticket() == end.ticket() {
+                    return Err(if tail.is_closed() { Refusal::Closed } else { Refusal::Empty });
+                }
+                let newest = tail.ticket() == self.geometry.next(end.ticket());
+                if !newest || tail.id() == 0 {
+                    // Stamped before the tail moved on: visible now.
+                    return Ok(end);
+                }
+                tail.id() // the newest claim: only the tail names it
+            }
+            (1, _) => {
+                // Freed, then `end` is old; or void, and somebody has to step over it.
+                self.stamp(end, Phase::Full, Phase::Reading);
+                let over = EndWord::new(self.geometry.next(end.ticket()), 0);
+                let (step, look) = (order!(ring_step_over, Release), order!(ring_head_look, Acquire));
+                return Ok(match head.compare_exchange(end.0, over.0, step, look) {
+                    Ok(_) => {
+                        mark("stepped over");
+                        over
+                    }
+                    Err(now) => EndWord(now),
+                });
+            }
+            (-1, Phase::Full | Phase::Reading) => {
+                // Somebody reads the lap before, so no producer has passed.
+                let tail = EndWord(self.header.tail.0.load(order!(ring_tail_peek, Acquire)));
+                let at_the_end = tail.is_closed() && tail.ticket() == end.ticket();
+                return Err(if at_the_end { Refusal::Closed } else { Refusal::Empty });
+            }
+            // The head passes a cell only after it saw the lap before published.
+            (..=-1, _) => return Err(Refusal::Corrupt(Damage::Lap)),
+            // Taken: `end` is old.
+            _ => return Ok(EndWord(head.load(order!(ring_head_look, Acquire)))),
+        };
+        if by != 0 && !(ask && is_gone(life, by)) {
+            return Err(Refusal::Empty);
+        }
+        // Nothing of the dead is on its way, so what the cell says now is final. Release: the next producer
+        // writes after what the dead wrote.
+        let free = CellWord::empty(self.geometry.lap_after(ticket.lap));
+        if self.cell(ticket.index)?.compare_exchange(word.0, free.0, order!(ring_void, Release), Relaxed).is_ok() {
+            mark(if word.phase() == Phase::Empty { "voided the newest" } else { "voided a stamped" });
+            self.header.space.0.notify(life);
+        }
+        Ok(end)
+    }
+
     /// A push that comes to nothing: consumers step over the cell.
     pub fn give_up(&self, life: &impl Liveness, ticket: Ticket) {
         if let Ok(cell) = self.cell(ticket.index) {

@@ -157,6 +157,12 @@ impl<S: Slots> Ring<'_, S> {
         EndWord(self.header.tail.0.load(order!(ring_tail_look, Acquire))).is_closed()
     }
 
+    /// A ticket to pop, if one is ready: a look that asks nobody about anything, for callers that wait otherwise.
+    #[inline]
+    pub fn pop_ready(&self, life: &impl Liveness) -> Result<Ticket, Refusal> {
+        self.look(life, false)
+    }
+
     /// One look at what went astray, if there is word of it, and at the head. Closed only when nothing is left.
     #[inline]
     fn look(&self, life: &impl Liveness, ask: bool) -> Result<Ticket, Refusal> {
