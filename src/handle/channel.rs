@@ -83,18 +83,18 @@ impl Channel {
         self.plan.cell_bytes as usize
     }
 
-    #[inline]
+    #[inline(always)]
     fn cells(&self) -> CellWords<'_> {
         CellWords::new(&self.words, self.stride)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn ring(&self) -> Ring<'_, CellWords<'_>> {
         Ring::new(&self.header, self.cells(), self.geometry)
     }
 
     /// Puts an item's bytes in; `None`: without waiting. The caller made sure that they fit a cell.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push<T: Coded>(&self, bytes: &[u8], wait: Option<Deadline>) -> Result<()> {
         let (life, ring) = (self.body.life()?, self.ring());
         let ticket = match ring.try_push(life) {
@@ -133,7 +133,7 @@ impl Channel {
     }
 
     /// Takes an item's bytes out; `None`: without waiting.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop<T: Coded>(&self, wait: Option<Deadline>) -> Result<T::Raw> {
         let life = self.body.life()?;
         let ticket = match self.ring().pop_ready(life) {
@@ -171,7 +171,7 @@ impl Channel {
         Some(self.take_out::<T>(life, ticket))
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_out<T: Coded>(&self, life: &impl Liveness, ticket: Ticket) -> Result<T::Raw> {
         let mut payload = self.cells().payload(ticket.index).unwrap_or_default();
         let mut len = T::FIXED.unwrap_or(0);

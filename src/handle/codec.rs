@@ -126,7 +126,7 @@ impl<T: PlainData> Coded for Plain<T> {
     const FIXED: Option<usize> = Some(size_of::<T>());
     const NAME: Name<Self> = Name { make: || TypeTag::of::<T>(Encoding::Plain), _type: core::marker::PhantomData };
 
-    #[inline]
+    #[inline(always)]
     fn with_bytes<R>(&self, limit: usize, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
         let bytes = self.0.as_bytes();
         if bytes.len() > limit {
@@ -135,12 +135,12 @@ impl<T: PlainData> Coded for Plain<T> {
         Ok(f(bytes))
     }
 
-    #[inline]
+    #[inline(always)]
     fn copy_out(words: &[AtomicU64], _: usize) -> Result<T> {
         plain::read_plain(words)
     }
 
-    #[inline]
+    #[inline(always)]
     fn decode(raw: Result<T>) -> Result<Self> {
         raw.map(Plain)
     }

@@ -151,7 +151,7 @@ impl<T: Item> Queue<T> {
     ///
     /// See [`Queue`].
     #[doc(alias = "put")]
-    #[inline]
+    #[inline(always)]
     pub fn send(&self, item: T) -> Result<(), SendError<T>> {
         self.push(item, Some(Deadline::NEVER))
     }
@@ -162,7 +162,7 @@ impl<T: Item> Queue<T> {
     ///
     /// `is_full`; else see [`Queue`].
     #[doc(alias = "put_nowait")]
-    #[inline]
+    #[inline(always)]
     pub fn try_send(&self, item: T) -> Result<(), SendError<T>> {
         self.push(item, None)
     }
@@ -198,7 +198,7 @@ impl<T: Item> Queue<T> {
     /// `is_closed` when the queue was closed and is drained; `is_disconnected` when it is drained and every
     /// registered sender is gone; else see [`Queue`].
     #[doc(alias = "get")]
-    #[inline]
+    #[inline(always)]
     pub fn recv(&self) -> Result<T> {
         T::decode(self.channel.pop::<T>(Some(Deadline::NEVER))?)
     }
@@ -209,7 +209,7 @@ impl<T: Item> Queue<T> {
     ///
     /// `is_would_block` when there is none now; else as [`recv`](Queue::recv).
     #[doc(alias = "get_nowait")]
-    #[inline]
+    #[inline(always)]
     pub fn try_recv(&self) -> Result<T> {
         T::decode(self.channel.pop::<T>(None)?)
     }
@@ -291,7 +291,7 @@ impl<T: Item> Queue<T> {
         self.channel.cell_bytes()
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&self, item: T, wait: Option<Deadline>) -> Result<(), SendError<T>> {
         // Flattened: the item could not be encoded, or its bytes could not be sent.
         let sent = item.with_bytes(self.channel.cell_bytes(), |bytes| self.channel.push::<T>(bytes, wait));

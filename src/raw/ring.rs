@@ -199,7 +199,7 @@ impl<'a, S: Slots> Ring<'a, S> {
     }
 
     /// Names the claimant of the ticket before `end` in its cell, unless that says more already.
-    #[inline]
+    #[inline(always)]
     pub(in crate::raw) fn stamp(&self, end: EndWord, from: Phase, to: Phase) {
         let before = self.geometry.unpack(self.geometry.before(end.ticket()));
         let plain = CellWord::new(before.lap, from, 0);
@@ -220,7 +220,7 @@ impl<'a, S: Slots> Ring<'a, S> {
 
     /// A ticket to push, without sleeping. Full does not ask about lives: a dead producer's cell is
     /// voided by a consumer.
-    #[inline]
+    #[inline(always)]
     pub fn try_push(&self, life: &impl Liveness) -> Result<Ticket, Refusal> {
         match self.push_straight(life) {
             Some(ticket) => Ok(ticket),
@@ -229,7 +229,7 @@ impl<'a, S: Slots> Ring<'a, S> {
     }
 
     /// The usual push in a straight line: the cell at the tail is free, and nobody is faster.
-    #[inline]
+    #[inline(always)]
     fn push_straight(&self, life: &impl Liveness) -> Option<Ticket> {
         let tail = &self.header.tail.0;
         let end = EndWord(tail.load(order!(ring_tail_look, Acquire)));
@@ -285,7 +285,7 @@ impl<'a, S: Slots> Ring<'a, S> {
     }
 
     /// The commit of a push: the item is there. Wakes a consumer.
-    #[inline]
+    #[inline(always)]
     pub fn publish(&self, life: &impl Liveness, ticket: Ticket) {
         if let Ok(cell) = self.cell(ticket.index) {
             publish_store(cell, CellWord::full(ticket.lap).0, order!(ring_publish, Release));
@@ -304,7 +304,7 @@ impl<'a, S: Slots> Ring<'a, S> {
     }
 
     /// The usual pop in a straight line: an item is at the head, and nobody is faster.
-    #[inline]
+    #[inline(always)]
     fn pop_straight(&self, life: &impl Liveness) -> Option<Ticket> {
         let head = &self.header.head.end;
         let end = EndWord(head.load(order!(ring_head_look, Acquire)));
@@ -345,7 +345,7 @@ impl<'a, S: Slots> Ring<'a, S> {
     }
 
     /// The commit of a pop: the item is taken, the cell is free. Wakes a producer. The time before it is a lease.
-    #[inline]
+    #[inline(always)]
     pub fn free(&self, life: &impl Liveness, ticket: Ticket) {
         if let Ok(cell) = self.cell(ticket.index) {
             let next = CellWord::empty(self.geometry.lap_after(ticket.lap));

@@ -31,7 +31,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, mark};
 pub struct Roster {
     /// 0: nobody ever joined; otherwise it differs after every join.
     ever: AtomicU32,
-    _reserved: u32,
+    _reserved_1: AtomicU32,
 }
 
 /// Rounds that may be lost to others before a call gives up.
@@ -68,7 +68,7 @@ impl fmt::Debug for State {
 impl Roster {
     /// A roster that nobody ever joined.
     pub fn new() -> Self {
-        Self { ever: AtomicU32::new(0), _reserved: 0 }
+        Self { ever: AtomicU32::new(0), _reserved_1: AtomicU32::new(0) }
     }
 
     /// Adds a handle of the participant in `row`. False: there is no such row, or it is changed all the time.

@@ -17,13 +17,13 @@ use core::fmt;
 use crate::order;
 use crate::participant::Liveness;
 use crate::raw::lock::RawLock;
-use crate::sync::{AtomicU64, Ordering::Relaxed, fence};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, fence};
 
 /// The version of a value and the lock of its writers. All-zero: buffer 0 is whole.
 #[repr(C)]
 pub struct Version {
     lock: RawLock,
-    _reserved: u32,
+    _reserved_1: AtomicU32,
     version: AtomicU64,
 }
 
@@ -52,7 +52,7 @@ const fn buffer_of(version: u64) -> usize {
 impl Version {
     /// Buffer 0 is whole.
     pub fn new() -> Self {
-        Self { lock: RawLock::new(), _reserved: 0, version: AtomicU64::new(0) }
+        Self { lock: RawLock::new(), _reserved_1: AtomicU32::new(0), version: AtomicU64::new(0) }
     }
 
     /// The lock of the writers.

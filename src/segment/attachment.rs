@@ -158,6 +158,9 @@ impl Attachment {
             self.row_is_dead(row) && self.fixed.ids.get(row as usize).is_some_and(|id| id.load(Ordering::Relaxed) != 0);
         if dead {
             settle(&self.fixed, row);
+            // Nobody has to wait for this: whoever meets a trace recovers it. But what the dead had in hand
+            // may stand where nobody looks for long.
+            let _ = self.body().and_then(|body| recover::sweep(&body, &self.header, self));
         }
         let _ = liveness::unlock(self.own.as_fd(), reap_byte(row));
         dead

@@ -112,12 +112,12 @@ pub(crate) struct Scratch<T> {
 }
 
 impl<T: PlainData> Scratch<T> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn zeroed() -> Self {
         Self { bytes: core::mem::MaybeUninit::zeroed() }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         let at = self.bytes.as_mut_ptr().cast::<u8>();
         // SAFETY: 1. the bytes are ours, for as long as `self` is borrowed. 2. all are initialised: the
@@ -126,7 +126,7 @@ impl<T: PlainData> Scratch<T> {
     }
 
     /// The value, if the bytes are one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn value(&mut self) -> Result<T> {
         T::try_read_from_bytes(self.bytes_mut()).map_err(|_| not_a_value::<T>())
     }
