@@ -10,7 +10,7 @@
 mod loops;
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mutirao::{Array, Lock, LockGuard, Process, Value};
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ struct Shared {
     number: Value<u64>,
     /// Nanoseconds that each worker took.
     took: Array<u64>,
+    /// Workers that are there.
+    ready: Value<u64>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -61,7 +63,8 @@ fn main() -> ExitCode {
 }
 
 fn count(how: How, processes: usize, increments: u64) -> mutirao::Result<bool> {
-    let shared = Shared { lock: Lock::new()?, number: Value::new(0)?, took: Array::new(processes)? };
+    let shared =
+        Shared { lock: Lock::new()?, number: Value::new(0)?, took: Array::new(processes)?, ready: Value::new(0)? };
     let workers = (0..processes)
         .map(|me| Process::spawn(work, (shared.clone(), me, how, increments)))
         .collect::<mutirao::Result<Vec<_>>>()?;
@@ -75,14 +78,9 @@ fn count(how: How, processes: usize, increments: u64) -> mutirao::Result<bool> {
         How::Atomic => "single atomics",
     };
     let (found, expected) = (shared.number.load(), processes as u64 * increments);
-    // Each worker's own speed, added up: starting the processes is not counted.
-    let mut speed = 0.0;
-    for me in 0..processes {
-        match shared.took.get(me)? {
-            0 => {}
-            ns => speed += increments as f64 * 1e3 / ns as f64,
-        }
-    }
+    // All began together: the slowest worker's time is the time of all increments.
+    let slowest = (0..processes).filter_map(|me| shared.took.get(me).ok()).max().unwrap_or(0).max(1);
+    let speed = expected as f64 * 1e3 / slowest as f64;
     println!("{name}: {found} of {expected} increments by {processes} processes, {speed:.1} million a second");
     if found != expected {
         println!("WRONG: {} are missing", expected.wrapping_sub(found));
@@ -91,6 +89,12 @@ fn count(how: How, processes: usize, increments: u64) -> mutirao::Result<bool> {
 }
 
 fn work((shared, me, how, increments): (Shared, usize, How, u64)) {
+    shared.ready.fetch_add(1);
+    let arrived = Instant::now();
+    // Together, so that they meet; a worker that never arrives holds nobody up for long.
+    while shared.ready.load() < shared.took.len() as u64 && arrived.elapsed() < Duration::from_secs(2) {
+        std::thread::yield_now();
+    }
     let begun = Instant::now();
     let done = match how {
         How::Locked => loops::increment_locked(&Exclusive(&shared.lock), &Plain(&shared.number), increments),
