@@ -12,8 +12,10 @@ use crate::segment::open::{Body, Segment};
 use crate::segment::plain::{self, PlainData};
 use crate::segment::tag::{Encoding, TypeTag};
 use crate::sync::{AtomicU32, AtomicU64};
+use crate::sys::clock;
 use core::fmt;
 use core::marker::PhantomData;
+use core::time::Duration;
 use zerocopy::FromBytes;
 
 /// Rounds in which an `update` may lose to others before it gives up.
@@ -213,8 +215,31 @@ impl<T: PlainData> Value<T> {
     /// [`Mutex`](crate::Mutex). Else see [`Value`].
     #[doc(alias = "get_lock")]
     pub fn lock(&self) -> Result<ValueGuard<'_, T>> {
-        match form::<T>() {
-            Form::Whole => self.whole.spot().lock(&self.body, Deadline::NEVER, "the value"),
+        self.turn(Some(Deadline::NEVER))
+    }
+
+    /// As [`lock`](Value::lock), if that needs no waiting.
+    ///
+    /// # Errors
+    ///
+    /// `is_would_block` when a living one has the turn; else as [`lock`](Value::lock).
+    pub fn try_lock(&self) -> Result<ValueGuard<'_, T>> {
+        self.turn(None)
+    }
+
+    /// As [`lock`](Value::lock), waiting no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// `is_timeout` when living ones had the turn all the time; else as [`lock`](Value::lock).
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<ValueGuard<'_, T>> {
+        self.turn(Some(Deadline::after(clock::now_ns(), timeout)))
+    }
+
+    fn turn(&self, wait: Option<Deadline>) -> Result<ValueGuard<'_, T>> {
+        match (form::<T>(), wait) {
+            (Form::Whole, Some(deadline)) => self.whole.spot().lock(&self.body, deadline, "the value"),
+            (Form::Whole, None) => self.whole.spot().try_lock(&self.body, "the value"),
             _ => Err(Error::invalid(
                 "locking a Value of up to 8 bytes",
                 "it is one atomic word; use `update`, or a `Mutex`",

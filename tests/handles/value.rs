@@ -160,3 +160,17 @@ fn debug_shows_state_and_not_bytes() {
     let text = format!("{secret:?}");
     assert!(text.contains("writer: Some(#") && !text.contains("6210279"), "{text}");
 }
+
+#[test]
+fn a_turn_is_tried_and_waited_for_within_a_deadline() {
+    let value = Value::new([1_u64; 3]).unwrap();
+    let mut turn = value.lock().unwrap();
+    assert!(value.try_lock().unwrap_err().is_would_block());
+    let other = value.clone();
+    let waited = std::thread::spawn(move || other.lock_timeout(std::time::Duration::from_millis(5)).map(drop));
+    assert!(waited.join().unwrap().unwrap_err().is_timeout());
+    *turn = [2; 3];
+    drop(turn);
+    assert_eq!(*value.try_lock().unwrap(), [2; 3]);
+    assert!(Value::new(1_u64).unwrap().try_lock().unwrap_err().is_invalid());
+}
