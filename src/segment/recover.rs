@@ -102,7 +102,7 @@ pub(crate) fn semaphore_cells() -> u64 {
 }
 
 fn sweep_elements(body: &Region, len: u64, size: u64, life: &impl Liveness) -> Result<u32> {
-    let buffer = words_for(usize::try_from(size).unwrap_or(usize::MAX)) as u64 * 8;
+    let buffer = (words_for(usize::try_from(size).unwrap_or(usize::MAX)) as u64).saturating_mul(8);
     let stride = buffer.saturating_mul(2).saturating_add(size_of::<Version>() as u64);
     let mut traces = 0u32;
     // Bounded: the first element beyond the body ends it.
