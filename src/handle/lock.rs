@@ -155,15 +155,16 @@ impl Lock {
     #[inline]
     fn lock_until(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
         let life = self.body.life()?;
-        if self.word.take_free(life.me()) { self.guard(life, Ok(Acquired::Clean)) } else { self.lock_slow(deadline) }
+        let quick = self.word.take_free(life.me());
+        self.guard(life, if quick { Ok(Acquired::Clean) } else { self.take_slowly(life, deadline) })
     }
 
-    /// Patience is made here, because what it stores would hold up the quick way.
+    /// Patience is made here, because what it stores would hold up the quick way; the answer is small enough
+    /// for a register, for the same reason.
     #[cold]
     #[inline(never)]
-    fn lock_slow(&self, deadline: Deadline) -> Result<LockGuard<'_>, LockError<LockGuard<'_>>> {
-        let life = self.body.life()?;
-        self.guard(life, self.word.acquire(life, &mut Patience::new(deadline)))
+    fn take_slowly(&self, life: &Attachment, deadline: Deadline) -> Result<Acquired, Refused> {
+        self.word.acquire(life, &mut Patience::new(deadline))
     }
 
     #[inline]

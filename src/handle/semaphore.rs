@@ -7,6 +7,7 @@ use crate::handle::portable::portable;
 use crate::raw::lock::Refused;
 use crate::raw::permits::{Permits, PermitsHeader};
 use crate::segment::access::Placed;
+use crate::segment::attachment::Attachment;
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
 use crate::segment::open::{Body, Segment};
@@ -138,7 +139,11 @@ impl Semaphore {
     /// See [`Semaphore`].
     #[inline]
     pub fn acquire(&self) -> Result<Permit<'_>> {
-        self.permit(self.take(1, Deadline::NEVER))
+        let (life, hint) = (self.body.life()?, self.hint());
+        // What the slow way answers is small enough for registers, so that the quick way needs no memory.
+        let cell = if self.permits().take_at(life, hint) { hint } else { self.take_slowly(life)? };
+        self.hint.store(cell as u32 + 1, Ordering::Relaxed);
+        Ok(Permit { semaphore: self, held: Held::One(cell) })
     }
 
     /// Takes a permit if one is free.
@@ -234,6 +239,13 @@ impl Semaphore {
     fn hint(&self) -> usize {
         // Relaxed: only where to look first.
         self.hint.load(Ordering::Relaxed) as usize
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_slowly(&self, life: &Attachment) -> Result<usize> {
+        let taken = self.permits().acquire(life, self.hint(), &mut Patience::new(Deadline::NEVER));
+        taken.map_err(|refused| refusal(refused, "the semaphore"))
     }
 
     #[inline]

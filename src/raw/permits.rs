@@ -138,12 +138,14 @@ impl<C: Cells32 + ?Sized> Permits<'_, C> {
     /// Takes a permit that is free or, if `ask`, held by the dead, beginning the search at `hint`.
     #[inline]
     pub fn try_acquire(&self, life: &impl Liveness, hint: usize, ask: bool) -> Result<usize, Refused> {
-        let free = State(State::FREE);
-        // The usual case in a straight line: the permit at the hint is free.
-        if hint < self.usable() && self.turn(hint, free, State(life.me().get()), order!(permit_take, AcqRel)) {
-            return Ok(hint);
-        }
-        self.search(life, hint, ask)
+        if self.take_at(life, hint) { Ok(hint) } else { self.search(life, hint, ask) }
+    }
+
+    /// Takes the permit at `hint` if it is free: the usual case in a straight line.
+    #[inline]
+    pub fn take_at(&self, life: &impl Liveness, hint: usize) -> bool {
+        let (free, mine) = (State(State::FREE), State(life.me().get()));
+        hint < self.usable() && self.turn(hint, free, mine, order!(permit_take, AcqRel))
     }
 
     #[cold]
