@@ -97,9 +97,9 @@ impl Channel {
     #[inline(always)]
     pub(crate) fn push<T: Coded>(&self, bytes: &[u8], wait: Option<Deadline>) -> Result<()> {
         let (life, ring) = (self.body.life()?, self.ring());
-        let ticket = match ring.try_push(life) {
-            Ok(ticket) => ticket,
-            Err(why) => self.push_slow(why, wait)?,
+        let ticket = match ring.push_straight(life) {
+            Some(ticket) => ticket,
+            None => self.push_slow(wait)?,
         };
         let mut payload = self.cells().payload(ticket.index).unwrap_or_default();
         if T::FIXED.is_none()
@@ -121,13 +121,15 @@ impl Channel {
     /// hold up the quick way.
     #[cold]
     #[inline(never)]
-    fn push_slow(&self, why: Refusal, wait: Option<Deadline>) -> Result<Ticket> {
+    fn push_slow(&self, wait: Option<Deadline>) -> Result<Ticket> {
         let life = self.body.life()?;
         let gone = || self.receivers.all_gone(life);
-        let pushed = match (why, wait) {
-            (Refusal::Full, Some(deadline)) => self.ring().push_unless(life, &mut Patience::new(deadline), gone),
-            (Refusal::Full, None) if gone() => Err(Refusal::Disconnected),
-            _ => Err(why),
+        let pushed = match wait {
+            Some(deadline) => self.ring().push_unless(life, &mut Patience::new(deadline), gone),
+            None => match self.ring().try_push(life) {
+                Err(Refusal::Full) if gone() => Err(Refusal::Disconnected),
+                other => other,
+            },
         };
         pushed.map_err(|why| refused(why, "receiver"))
     }
@@ -137,8 +139,8 @@ impl Channel {
     pub(crate) fn pop<T: Coded>(&self, wait: Option<Deadline>) -> Result<T::Raw> {
         let life = self.body.life()?;
         let ticket = match self.ring().pop_ready(life) {
-            Ok(ticket) => ticket,
-            Err(why) => self.pop_slow(why, wait)?,
+            Some(ticket) => ticket,
+            None => self.pop_slow(wait)?,
         };
         self.take_out::<T>(life, ticket)
     }
@@ -146,19 +148,18 @@ impl Channel {
     /// The rest of a pop that was not done at once; as `push_slow`.
     #[cold]
     #[inline(never)]
-    fn pop_slow(&self, why: Refusal, wait: Option<Deadline>) -> Result<Ticket> {
+    fn pop_slow(&self, wait: Option<Deadline>) -> Result<Ticket> {
         let (life, ring) = (self.body.life()?, self.ring());
         let gone = || self.senders.all_gone(life);
-        let popped = match (why, wait) {
-            (Refusal::Empty, Some(deadline)) => ring.pop_unless(life, &mut Patience::new(deadline), gone),
-            (Refusal::Empty, None) => match ring.pop_now(life) {
+        let popped = match wait {
+            Some(deadline) => ring.pop_unless(life, &mut Patience::new(deadline), gone),
+            None => match ring.pop_now(life) {
                 // What the gone sent is visible once they are gone.
                 Err(Refusal::Empty) if gone() => {
                     ring.pop_now(life).map_err(|why| if why == Refusal::Empty { Refusal::Disconnected } else { why })
                 }
                 other => other,
             },
-            _ => Err(why),
         };
         popped.map_err(|why| refused(why, "sender"))
     }
@@ -167,7 +168,7 @@ impl Channel {
     #[inline]
     pub(crate) fn pop_ready<T: Coded>(&self) -> Option<Result<T::Raw>> {
         let life = self.body.life().ok()?;
-        let ticket = self.ring().pop_ready(life).ok()?;
+        let ticket = self.ring().pop_ready(life)?;
         Some(self.take_out::<T>(life, ticket))
     }
 

@@ -230,7 +230,7 @@ impl<'a, S: Slots> Ring<'a, S> {
 
     /// The usual push in a straight line: the cell at the tail is free, and nobody is faster.
     #[inline(always)]
-    fn push_straight(&self, life: &impl Liveness) -> Option<Ticket> {
+    pub fn push_straight(&self, life: &impl Liveness) -> Option<Ticket> {
         let tail = &self.header.tail.0;
         let end = EndWord(tail.load(order!(ring_tail_look, Acquire)));
         let ticket = self.geometry.unpack(end.ticket());
@@ -305,7 +305,7 @@ impl<'a, S: Slots> Ring<'a, S> {
 
     /// The usual pop in a straight line: an item is at the head, and nobody is faster.
     #[inline(always)]
-    fn pop_straight(&self, life: &impl Liveness) -> Option<Ticket> {
+    pub(in crate::raw) fn pop_straight(&self, life: &impl Liveness) -> Option<Ticket> {
         let head = &self.header.head.end;
         let end = EndWord(head.load(order!(ring_head_look, Acquire)));
         let ticket = self.geometry.unpack(end.ticket());
