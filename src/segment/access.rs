@@ -13,7 +13,7 @@ use crate::raw::ring::RingHeader;
 use crate::raw::roster::Roster;
 use crate::raw::signal::Signal;
 use crate::raw::version::Version;
-use crate::segment::layout::Row;
+use crate::segment::layout::{ArenaHeader, Entry, Hand, Row};
 use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use crate::sys::mapping::Mapping;
 use core::fmt;
@@ -38,13 +38,14 @@ macro_rules! shared {
     )* };
 }
 shared!(AtomicU8, AtomicU16, AtomicU32, AtomicU64, Row, RegistryHeader);
+shared!(Entry, Hand, ArenaHeader);
 shared!(RawLock, Signal, Version, PermitsHeader, RingHeader, Roster);
 
 /// The memory of an attachment, or a checked part of it. Keeps the memory mapped.
 #[derive(Clone)]
 pub(crate) struct Region {
-    /// Invariant: `base .. base + len` is mapped readable and writable by `mapping`, and the file behind it
-    /// is sealed against shrinking.
+    /// Invariant: `base .. base + len` is mapped readable and writable by `mapping`. What lies beyond the end of
+    /// the file is only looked at through [`Growth`](crate::segment::growth::Growth), which knows where that is.
     base: *mut u8,
     len: u64,
     mapping: Arc<Mapping>,

@@ -12,8 +12,9 @@ use crate::error::{Error, Kind, Result};
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::registry::{self, RegistryHeader};
 use crate::segment::access::{Placed, Region};
+use crate::segment::growth::Growth;
 use crate::segment::header::{Header, RawHeader};
-use crate::segment::layout::{self, HEADER_LEN, Row, life_byte, reap_byte};
+use crate::segment::layout::{self, Entry, HEADER_LEN, Row, life_byte, reap_byte};
 use crate::segment::recover;
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::backing::{self, Facts, FileId};
@@ -57,6 +58,7 @@ impl Fixed {
 pub(crate) struct Attachment {
     fixed: Fixed,
     region: Region,
+    growth: Option<Growth>,
     fork: ForkWord,
     id: ParticipantId,
     row: u32,
@@ -65,7 +67,7 @@ pub(crate) struct Attachment {
     /// Opened by this process alone; carries the life byte.
     own: OwnedFd,
     /// The description that is shared with others; never carries a lock.
-    shared: OwnedFd,
+    shared: Arc<OwnedFd>,
     /// Called when one of our calls has waited long.
     on_long_wait: fn(),
 }
@@ -96,9 +98,12 @@ impl Attachment {
     fn attach(shared: OwnedFd, facts: Facts, fork: ForkWord, on_long_wait: fn()) -> Result<Self> {
         let header = verify(shared.as_fd(), &facts)?;
         let own = backing::open_own(shared.as_fd())?;
-        let mapping = Mapping::new(own.as_fd(), header.len)?;
+        let mapping = Mapping::new(own.as_fd(), header.plan.len_max())?;
         let region = Region::of(mapping);
-        let fixed = Fixed::resolve(&region, header.rows)?;
+        let fixed = Fixed::resolve(&region, header.plan.rows)?;
+        let shared = Arc::new(shared);
+        let pages = header.plan.pages_of(facts.len).unwrap_or(0);
+        let growth = Growth::resolve(&region, &header.plan, pages, &shared)?;
         if !membarrier::register() {
             // Release: whoever reads it 1 fences; until then a sleeper of ours may lose a slice.
             fixed.fence_word.store(1, crate::order!(fence_word, Release));
@@ -110,7 +115,7 @@ impl Attachment {
         if !held {
             return Err(Kind::Unsupported { what: "locks of open file descriptions" }.into());
         }
-        Ok(Self { fixed, region, fork, id, row, header, file_id: facts.id, own, shared, on_long_wait })
+        Ok(Self { fixed, region, growth, fork, id, row, header, file_id: facts.id, own, shared, on_long_wait })
     }
 
     /// This attachment, unless it was inherited by `fork`.
@@ -138,9 +143,24 @@ impl Attachment {
     pub(crate) fn shared_fd(&self) -> BorrowedFd<'_> {
         self.shared.as_fd()
     }
+    /// The part that grows, if the segment has an arena.
+    #[inline]
+    #[allow(dead_code)] // the arena comes next
+    pub(crate) fn growth(&self) -> Option<&Growth> {
+        self.growth.as_ref()
+    }
+    /// Bytes of the file, as far as this process knows.
+    pub(crate) fn len(&self) -> u64 {
+        self.header.plan.len_with(self.growth.as_ref().map_or(0, Growth::committed))
+    }
+    #[allow(dead_code)] // the catalog comes next
+    /// The entries of the catalog; none where the segment has none.
+    pub(crate) fn catalog(&self) -> Result<Placed<[Entry]>> {
+        self.region.placed_slice(self.header.plan.catalog, u64::from(self.header.plan.objects))
+    }
     /// The part of the segment that the object's body fills.
     pub(crate) fn body(&self) -> Result<Region> {
-        self.region.part(self.header.body_start, self.header.body_len)
+        self.region.part(self.header.plan.body_start, self.header.plan.body_len)
     }
 
     /// Whether the participant in `row` is proven dead although its id still stands there.
@@ -236,8 +256,8 @@ fn verify(fd: BorrowedFd<'_>, facts: &Facts) -> Result<Header> {
 fn join(own: &OwnedFd, fixed: &Fixed, header: &Header, region: &Region) -> Result<(u32, ParticipantId)> {
     let io = |e| Error::io("taking a row of the segment", e);
     let identity = liveness::identity();
-    let start = identity.pid % header.rows;
-    for row in (0..header.rows).map(|i| (start + i) % header.rows) {
+    let start = identity.pid % header.plan.rows;
+    for row in (0..header.plan.rows).map(|i| (start + i) % header.plan.rows) {
         // An id without a living holder is worth the reap byte; so is a free row. The rest is skipped
         // without touching its bytes.
         if liveness::is_held(own.as_fd(), life_byte(row)).map_err(io)?
@@ -251,7 +271,7 @@ fn join(own: &OwnedFd, fixed: &Fixed, header: &Header, region: &Region) -> Resul
             return Ok((row, id));
         }
     }
-    Err(Kind::RowsFull { rows: header.rows }.into())
+    Err(Kind::RowsFull { rows: header.plan.rows }.into())
 }
 
 /// Takes `row`, whose reap byte is held. None: somebody lives there after all.

@@ -80,8 +80,8 @@ pub(crate) fn of(attachment: &Attachment) -> Inspection {
     Inspection {
         uuid: header.uuid,
         format: FORMAT,
-        len: header.len,
-        rows: header.rows,
+        len: attachment.len(),
+        rows: header.plan.rows,
         participants: participants.collect(),
         ids_left: fixed.registry.ids_left(),
         deaths: fixed.registry.deaths(),

@@ -1,4 +1,4 @@
-//! Where things stand in a segment. `docs/format.md` says the same in prose, and `tests/format` holds
+//! Where things stand in a segment. `docs/format.md` says the same in prose, and `tests/segment` holds
 //! the page against these constants and against the bytes of a real segment.
 //!
 //! ```text
@@ -8,6 +8,13 @@
 //!   1024  ids        4 * rows    participant id of each row, 0 = free
 //!   2048  rows      64 * rows    who: for people, and announcements
 //!   body of the object, at the next multiple of 128
+//!
+//!   then, each there or not (see [`Plan`]):
+//!   catalog     256 * objects    what has a name, and where it is
+//!   hands        32 * 32 * rows  what each participant's threads have in hand
+//!   arena header 512
+//!   page table    8 for each page of the largest size; sparse: backed as far as there are pages
+//!   pages      4096 each, growing at the end of the file
 //! ```
 
 use crate::raw::registry::RegistryHeader;
@@ -40,6 +47,14 @@ pub(crate) const ROWS_MAX: u32 = 256;
 pub(crate) const BODY_ALIGN: u64 = 128;
 /// A segment larger than this is refused: 2^46 bytes.
 pub(crate) const LEN_MAX: u64 = 1 << 46;
+/// Bytes of a page, the unit in which an arena grows.
+pub(crate) const PAGE: u64 = 4096;
+/// Entries of a catalog unless said otherwise.
+pub(crate) const OBJECTS_DEFAULT: u32 = 256;
+/// The most entries of a catalog.
+pub(crate) const OBJECTS_MAX: u32 = 1 << 16;
+/// Hands of each participant.
+pub(crate) const HANDS_PER_ROW: u32 = 32;
 
 /// Byte of the segment file that participant row `row` holds locked while its process lives. Far beyond
 /// the data, where a file lock costs no memory.
@@ -55,6 +70,99 @@ pub(crate) const fn reap_byte(row: u32) -> u64 {
 /// Offset of the body in a segment of `rows` rows.
 pub(crate) const fn body_start(rows: u32) -> u64 {
     (ROWS + ROW_LEN * rows as u64).next_multiple_of(BODY_ALIGN)
+}
+
+/// Where everything behind the rows stands. Computed from four numbers, never read from a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Plan {
+    pub rows: u32,
+    pub body_start: u64,
+    pub body_len: u64,
+    /// Offset of the catalog; it has `objects` entries.
+    pub catalog: u64,
+    pub objects: u32,
+    /// Offset of the hands; there are [`HANDS_PER_ROW`] for each row if there is an arena.
+    pub hands: u64,
+    pub arena_header: u64,
+    /// Offset of the page table. Invariant: a multiple of [`PAGE`].
+    pub table: u64,
+    /// Offset of the first page, and length of the file without any. Invariant: a multiple of [`PAGE`].
+    pub pages: u64,
+    /// Pages of the largest size. 0: the segment has no arena.
+    pub pages_max: u64,
+}
+
+impl Plan {
+    /// The plan of a segment with `rows` rows, a body, a catalog and an arena of up to `pages_max` pages.
+    /// None: it would be larger than [`LEN_MAX`].
+    pub(crate) fn new(rows: u32, body_len: u64, objects: u32, pages_max: u64) -> Option<Self> {
+        if rows > ROWS_MAX || objects > OBJECTS_MAX || body_len > LEN_MAX || pages_max > LEN_MAX / PAGE {
+            return None;
+        }
+        // Nothing below overflows: each part is at most 2^47 bytes.
+        let has_arena = pages_max > 0;
+        let body_start = body_start(rows);
+        let catalog = (body_start + body_len).next_multiple_of(BODY_ALIGN);
+        let hands = catalog + u64::from(objects) * size_of::<Entry>() as u64;
+        let hands_len = if has_arena { u64::from(rows * HANDS_PER_ROW) * size_of::<Hand>() as u64 } else { 0 };
+        let arena_header = hands + hands_len;
+        let header_len = if has_arena { size_of::<ArenaHeader>() as u64 } else { 0 };
+        let table = (arena_header + header_len).next_multiple_of(PAGE);
+        let pages = table + (8 * pages_max).next_multiple_of(PAGE);
+        let plan = Self { rows, body_start, body_len, catalog, objects, hands, arena_header, table, pages, pages_max };
+        (plan.len_max() <= LEN_MAX).then_some(plan)
+    }
+
+    /// Bytes that the segment has at its largest.
+    pub(crate) const fn len_max(&self) -> u64 {
+        self.pages + self.pages_max * PAGE
+    }
+
+    pub(crate) const fn has_arena(&self) -> bool {
+        self.pages_max > 0
+    }
+
+    /// Length of the file that has `pages` pages.
+    pub(crate) const fn len_with(&self, pages: u64) -> u64 {
+        self.pages + pages * PAGE
+    }
+
+    /// Pages of a file of `len` bytes, if a segment of this plan can have that length.
+    pub(crate) const fn pages_of(&self, len: u64) -> Option<u64> {
+        if len < self.pages || len > self.len_max() || !len.is_multiple_of(PAGE) {
+            return None;
+        }
+        Some((len - self.pages) / PAGE)
+    }
+
+    /// Bytes from the start up to the end of the page table's words of `pages` pages, in whole pages: what is
+    /// backed beside the pages themselves.
+    pub(crate) const fn backed_with(&self, pages: u64) -> u64 {
+        self.table + (8 * pages).next_multiple_of(PAGE)
+    }
+}
+
+/// An entry of the catalog.
+#[repr(C, align(64))]
+pub(crate) struct Entry {
+    pub _reserved_1: [AtomicU64; 32],
+}
+
+/// What one thread of a participant has in hand: a block of the arena on its way into a structure or out of it.
+#[repr(C, align(32))]
+pub(crate) struct Hand {
+    pub on: AtomicU64,
+    pub unit: AtomicU64,
+    pub generation: AtomicU64,
+    pub place: AtomicU64,
+}
+
+/// What the arena and the catalog know of themselves.
+#[repr(C, align(128))]
+pub(crate) struct ArenaHeader {
+    pub _reserved_1: [AtomicU64; 48],
+    /// The catalog's part.
+    pub _reserved_2: [AtomicU64; 16],
 }
 
 /// A participant's row: who it is, for people; decisions rest on the id and the lock alone.
@@ -112,6 +220,9 @@ pub(crate) const FINGERPRINT: u64 = {
         size_of::<crate::raw::permits::PermitsHeader>(),
         size_of::<crate::raw::ring::RingHeader>(),
         size_of::<crate::raw::roster::Roster>(),
+        size_of::<Entry>(),
+        size_of::<Hand>(),
+        size_of::<ArenaHeader>(),
     ];
     let (mut hash, mut i) = (0xcbf2_9ce4_8422_2325_u64, 0);
     while i < sizes.len() {
@@ -128,4 +239,40 @@ const _: () = {
     assert!(REGISTRY + size_of::<RegistryHeader>() as u64 <= FENCE_WORD);
     assert!(IDS + 4 * ROWS_MAX as u64 <= ROWS);
     assert!(body_start(64) == 6144);
+    assert!(size_of::<Entry>() == 256 && align_of::<Entry>() == 64);
+    assert!(size_of::<Hand>() == 32 && offset_of!(Hand, place) == 24);
+    assert!(size_of::<ArenaHeader>() == 512 && offset_of!(ArenaHeader, _reserved_2) == 384);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::{LEN_MAX, PAGE, Plan};
+
+    #[test]
+    fn an_object_alone_needs_no_more_than_before() {
+        let plan = Plan::new(64, 64, 0, 0).unwrap();
+        assert_eq!((plan.body_start, plan.pages, plan.len_max()), (6144, 8192, 8192));
+        assert!(!plan.has_arena());
+        assert_eq!((plan.pages_of(8192), plan.pages_of(12288), plan.pages_of(4096)), (Some(0), None, None));
+    }
+
+    #[test]
+    fn parts_stand_behind_each_other() {
+        let plan = Plan::new(64, 0, 256, 1 << 18).unwrap();
+        assert_eq!((plan.catalog, plan.hands, plan.arena_header), (6144, 71_680, 137_216));
+        assert_eq!((plan.table, plan.pages), (139_264, 139_264 + (2 << 20)));
+        assert_eq!(plan.len_max(), plan.pages + (1 << 30));
+        assert_eq!(plan.pages_of(plan.len_with(7)), Some(7));
+        assert_eq!(plan.pages_of(plan.len_with(7) + 1), None);
+        assert_eq!((plan.backed_with(0), plan.backed_with(513)), (plan.table, plan.table + 2 * PAGE));
+    }
+
+    #[test]
+    fn no_numbers_overflow() {
+        assert_eq!(Plan::new(64, u64::MAX, 0, 0), None);
+        assert_eq!(Plan::new(64, 0, u32::MAX, 0), None);
+        assert_eq!(Plan::new(u32::MAX, 0, 0, 0), None);
+        assert_eq!(Plan::new(64, 0, 0, u64::MAX), None);
+        assert_eq!(Plan::new(64, LEN_MAX, 65_536, LEN_MAX / PAGE), None);
+    }
+}

@@ -7,6 +7,7 @@
 pub(crate) mod access;
 pub(crate) mod attachment;
 pub(crate) mod cells;
+pub(crate) mod growth;
 pub(crate) mod handoff;
 pub(crate) mod header;
 pub(crate) mod inspect;

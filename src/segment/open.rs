@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 use crate::segment::access::{Placed, Region, Shared};
 use crate::segment::attachment::Attachment;
-use crate::segment::header::Header;
+use crate::segment::header::{Header, Spec};
 use crate::segment::inspect::{self, Inspection};
-use crate::segment::layout::{self, ObjectKind};
+use crate::segment::layout::ObjectKind;
 use crate::segment::tag::TypeTag;
 use crate::segment::watcher;
 use crate::sys::{backing, liveness};
@@ -48,7 +48,8 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// A new segment without a name and without an object, of at least `bytes` bytes beside its own header.
+    /// A new segment without a name, for objects that take up to `bytes` bytes together. Memory is reserved as it
+    /// is needed, in steps of 1 MiB.
     ///
     /// # Errors
     ///
@@ -56,14 +57,18 @@ impl Segment {
     /// [`is_invalid`](Error::is_invalid) for a size beyond the machine; [`is_unsupported`](Error::is_unsupported)
     /// without `/proc` or without locks of open file descriptions.
     pub fn anonymous(bytes: u64) -> Result<Self> {
-        Self::with_object(ObjectKind::Empty, TypeTag::NONE, bytes, [0; 4])
+        Self::made_as(&Spec::arena(bytes))
     }
 
     /// A new segment without a name that holds one object whose body is `body_len` zero bytes.
     pub(crate) fn with_object(kind: ObjectKind, tag: TypeTag, body_len: u64, shape: [u64; 4]) -> Result<Self> {
-        let header =
-            Header::plan(kind, tag, body_len, shape, layout::ROWS_DEFAULT, liveness::random_16(), liveness::boot_id())?;
-        Self::attach(backing::create_sealed(header.len, header.to_raw().as_bytes())?)
+        Self::made_as(&Spec::object(kind, tag, body_len, shape))
+    }
+
+    /// A new segment without a name.
+    pub(crate) fn made_as(spec: &Spec) -> Result<Self> {
+        let header = Header::new(spec, liveness::random_16(), liveness::boot_id())?;
+        Self::attach(backing::create_sealed(&header.reserved(), header.to_raw().as_bytes())?)
     }
 
     /// The segment behind a descriptor that came from elsewhere. Seals, mode and size are verified before
@@ -96,10 +101,15 @@ impl Segment {
         Self::attach(fd)
     }
 
-    /// Bytes of the segment.
+    /// Bytes of the segment, as this process last saw it; others may have made it longer.
     #[allow(clippy::len_without_is_empty)] // a segment always has its header
     pub fn len(&self) -> u64 {
-        self.attachment.header().len
+        self.attachment.len()
+    }
+
+    /// Bytes that the segment can have at most.
+    pub fn len_max(&self) -> u64 {
+        self.attachment.header().plan.len_max()
     }
 
     /// Bytes of memory that the segment occupies now.
@@ -144,7 +154,7 @@ impl AsFd for Segment {
 impl fmt::Debug for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = self.attachment.header();
-        f.debug_struct("Segment").field("object", &header.kind).field("len", &header.len).finish_non_exhaustive()
+        f.debug_struct("Segment").field("object", &header.kind).field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

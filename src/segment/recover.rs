@@ -64,7 +64,7 @@ pub(crate) fn take_id(
     let taken = registry.take_id(|half| {
         let Some(stand_in) = ParticipantId::new(ParticipantId::MASK) else { return false };
         let newcomer = Newcomer { own, ids, stand_in };
-        let body = region.part(header.body_start, header.body_len);
+        let body = region.part(header.plan.body_start, header.plan.body_len);
         if body.and_then(|body| sweep(&body, header, &newcomer)).is_err() {
             return false;
         }

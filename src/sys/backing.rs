@@ -5,6 +5,7 @@
 //! shrinking, so that no neighbour can take the memory away (memfd_create(2), fcntl(2) "File sealing").
 
 use crate::error::{Error, Kind, Result};
+use core::ops::Range;
 use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -35,33 +36,50 @@ pub(crate) struct Facts {
 
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::SEAL);
 
-/// A new memfd of `len` bytes, all reserved and zero, mode 0600, whose first bytes are `head`; sealed.
-pub(crate) fn create_sealed(len: u64, head: &[u8]) -> Result<OwnedFd> {
-    let available = available_memory();
-    let no_memory = |available| Kind::OutOfMemory {
-        what: "the segment".into(),
-        needed: len,
-        available,
-        advice: "ask for less, or free memory first",
-    };
-    // Without this look, reserving more than the machine has would end in the OOM killer.
-    if len > available {
-        return Err(no_memory(available).into());
-    }
+/// A new memfd, mode 0600, whose first bytes are `head`, with these ranges reserved and zero; sealed. It ends where
+/// the last of them ends.
+pub(crate) fn create_sealed(ranges: &[Range<u64>], head: &[u8]) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = fs::memfd_create("mutirao", flags | MemfdFlags::NOEXEC_SEAL)
         .or_else(|_| fs::memfd_create("mutirao", flags)) // kernels before 6.3
         .map_err(|e| Error::io("making a memfd", e))?;
     fs::fchmod(&fd, Mode::RUSR | Mode::WUSR).map_err(|e| Error::io("setting the mode of a memfd", e))?;
-    match fs::fallocate(&fd, FallocateFlags::empty(), 0, len) {
-        Ok(()) => {}
-        Err(Errno::NOSPC | Errno::NOMEM | Errno::FBIG | Errno::INVAL) => return Err(no_memory(available).into()),
-        Err(e) => return Err(Error::io("reserving the segment's memory", e)),
-    }
+    reserve(fd.as_fd(), ranges)?;
     let file = File::from(fd);
     file.write_all_at(head, 0).map_err(|e| Error::io("writing the segment's header", e))?;
     fs::fcntl_add_seals(&file, SEALS).map_err(|e| Error::io("sealing the segment", e))?;
     Ok(file.into())
+}
+
+/// Reserves memory for these ranges of the file, which may be reserved already, and makes it longer where they
+/// end behind its end.
+pub(crate) fn reserve(fd: BorrowedFd<'_>, ranges: &[Range<u64>]) -> Result<()> {
+    let needed = ranges.iter().map(|range| range.end.saturating_sub(range.start)).fold(0, u64::saturating_add);
+    let available = available_memory();
+    let no_memory = |available| Kind::OutOfMemory {
+        what: "the segment".into(),
+        needed,
+        available,
+        advice: "ask for less, or free memory first",
+    };
+    // Without this look, reserving more than the machine has would end in the OOM killer.
+    if needed > available {
+        return Err(no_memory(available).into());
+    }
+    for range in ranges.iter().filter(|range| !range.is_empty()) {
+        match fs::fallocate(fd, FallocateFlags::empty(), range.start, range.end - range.start) {
+            Ok(()) => {}
+            Err(Errno::NOSPC | Errno::NOMEM | Errno::FBIG | Errno::INVAL) => return Err(no_memory(available).into()),
+            Err(e) => return Err(Error::io("reserving the segment's memory", e)),
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the file behind `fd`.
+pub(crate) fn len(fd: BorrowedFd<'_>) -> Result<u64> {
+    let stat = fs::fstat(fd).map_err(|e| Error::io("looking at a descriptor", e))?;
+    Ok(u64::try_from(stat.st_size).unwrap_or(0))
 }
 
 /// What is known of the file behind `fd`.

@@ -1,0 +1,211 @@
+//! The part of a segment that grows: an arena's pages, the table that has a word for each, and what says who
+//! has which block in hand. What the words mean is the arena's business.
+//!
+//! The largest size is mapped from the start, so no offset ever moves; the file behind it is as long as there are
+//! pages. How many that are is known from `fstat` alone and kept in private memory, because touching a byte
+//! beyond the end of the file is SIGBUS, and a number in the segment may be anybody's.
+//!
+//! Growing is two reservations: the table's words first, then the pages, which makes the file longer. Who dies in
+//! between has reserved memory that the next one reserves again. Two who grow at once do each other no harm.
+
+#![allow(dead_code)] // what allocates from it comes next
+
+use crate::error::{Error, Kind, Result};
+use crate::segment::access::{Placed, Region, Shared};
+use crate::segment::header::FIRST_STEP;
+use crate::segment::layout::{ArenaHeader, HANDS_PER_ROW, Hand, PAGE, Plan};
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::backing;
+use core::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// The growing part of a segment, as one process sees it.
+pub(crate) struct Growth {
+    plan: Plan,
+    region: Region,
+    hands: Placed<[Hand]>,
+    header: Placed<ArenaHeader>,
+    /// Pages that this process knows to be backed. Invariant: the file had them when it was measured, and files
+    /// of segments do not shrink. It only grows.
+    committed: AtomicU64,
+    fd: Arc<OwnedFd>,
+}
+
+impl Growth {
+    /// The growing part of a segment whose file had `pages` pages when it was measured. None: it has no arena.
+    pub(crate) fn resolve(region: &Region, plan: &Plan, pages: u64, fd: &Arc<OwnedFd>) -> Result<Option<Self>> {
+        if !plan.has_arena() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            plan: *plan,
+            region: region.clone(),
+            hands: region.placed_slice(plan.hands, u64::from(plan.rows * HANDS_PER_ROW))?,
+            header: region.placed(plan.arena_header)?,
+            committed: AtomicU64::new(pages.min(plan.pages_max)),
+            fd: Arc::clone(fd),
+        }))
+    }
+
+    /// What the participants have in hand, [`HANDS_PER_ROW`] for each row.
+    #[inline]
+    pub(crate) fn hands(&self) -> &[Hand] {
+        &self.hands
+    }
+
+    /// What the arena and the catalog know of themselves.
+    #[inline]
+    pub(crate) fn header(&self) -> &ArenaHeader {
+        &self.header
+    }
+
+    /// Pages at the largest size.
+    #[inline]
+    pub(crate) fn pages_max(&self) -> u64 {
+        self.plan.pages_max
+    }
+
+    /// Pages that this process knows to be backed; others may have made more.
+    #[inline]
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed) // a number about the file, which nothing is published through
+    }
+
+    /// Measures the file. The pages that are backed now.
+    #[cold]
+    pub(crate) fn refresh(&self) -> Result<u64> {
+        let len = backing::len(self.fd.as_fd())?;
+        let pages = self.plan.pages_of(len).ok_or_else(|| {
+            Error::corrupt("the segment", format!("its file has {len} bytes now, which no segment of its plan has"))
+        })?;
+        self.committed.fetch_max(pages, Ordering::Relaxed);
+        Ok(self.committed())
+    }
+
+    /// Makes the arena at least `pages` pages large, and larger in steps. The pages that are backed now.
+    ///
+    /// Out of memory names what was needed beyond what is backed, and what could have been had.
+    #[cold]
+    pub(crate) fn grow(&self, pages: u64) -> Result<u64> {
+        let now = self.refresh()?;
+        if pages <= now {
+            return Ok(now);
+        }
+        if pages > self.plan.pages_max {
+            return Err(Kind::OutOfMemory {
+                what: "the segment".into(),
+                needed: (pages - now).saturating_mul(PAGE),
+                available: (self.plan.pages_max - now) * PAGE,
+                advice: "it was made no larger; remove objects, or make it larger",
+            }
+            .into());
+        }
+        let step = pages.next_multiple_of(FIRST_STEP / PAGE).min(self.plan.pages_max);
+        // Where a whole step is not to be had, what is needed may be.
+        self.reserve(now, step).or_else(|_| self.reserve(now, pages))?;
+        self.refresh()
+    }
+
+    fn reserve(&self, from: u64, to: u64) -> Result<()> {
+        let plan = &self.plan;
+        let table = plan.backed_with(from)..plan.backed_with(to);
+        backing::reserve(self.fd.as_fd(), &[table, plan.len_with(from)..plan.len_with(to)])
+    }
+
+    /// The words of the pages that this process knows to be backed.
+    #[inline]
+    pub(crate) fn table(&self) -> &[AtomicU64] {
+        self.region.places(self.plan.table, self.committed()).unwrap_or_default()
+    }
+
+    /// `count` structs of atomics at `offset` from the first page. Measures the file if they are beyond what is
+    /// known to be backed; an error if they are beyond what is.
+    #[inline]
+    pub(crate) fn places<T: Shared>(&self, offset: u64, count: u64) -> Result<&[T]> {
+        let len = count.saturating_mul(size_of::<T>() as u64);
+        self.region.places(self.checked(offset, len)?, count)
+    }
+
+    /// The struct of atomics at `offset` from the first page, as [`places`](Self::places).
+    #[inline]
+    pub(crate) fn place<T: Shared>(&self, offset: u64) -> Result<&T> {
+        self.region.place(self.checked(offset, size_of::<T>() as u64)?)
+    }
+
+    /// The part of `len` bytes at `offset` from the first page, as [`places`](Self::places).
+    pub(crate) fn part(&self, offset: u64, len: u64) -> Result<Region> {
+        self.region.part(self.checked(offset, len)?, len)
+    }
+
+    /// The offset in the segment, if all of it is backed.
+    #[inline]
+    fn checked(&self, offset: u64, len: u64) -> Result<u64> {
+        let end = offset.saturating_add(len);
+        if end <= self.committed() * PAGE || end <= self.refresh()? * PAGE {
+            return Ok(self.plan.pages + offset);
+        }
+        Err(Error::corrupt("the segment", format!("{len} bytes at {offset} of its pages are not there")))
+    }
+}
+
+impl fmt::Debug for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} pages", self.committed(), self.plan.pages_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Growth, PAGE};
+    use crate::segment::header::Spec;
+    use crate::segment::open::Segment;
+    use crate::sync::{AtomicU64, Ordering};
+    use crate::sys::backing;
+    use std::os::fd::AsFd;
+
+    fn growth(segment: &Segment) -> &Growth {
+        segment.attachment().growth().unwrap()
+    }
+
+    #[test]
+    fn it_grows_in_steps_and_to_its_end() {
+        let segment = Segment::made_as(&Spec::arena(700 * PAGE).with_arena(700 * PAGE, 3 * PAGE)).unwrap();
+        let growth = growth(&segment);
+        assert_eq!((growth.committed(), growth.pages_max()), (3, 700));
+        assert_eq!(growth.table().len(), 3);
+        assert!(growth.places::<AtomicU64>(3 * PAGE, 1).unwrap_err().is_corrupt());
+        assert_eq!(growth.grow(4).unwrap(), 256);
+        assert_eq!(growth.grow(4).unwrap(), 256);
+        assert_eq!(growth.grow(700).unwrap(), 700);
+        let error = growth.grow(701).unwrap_err();
+        assert!(error.is_out_of_memory() && error.to_string().contains("4096 bytes"), "{error}");
+        assert_eq!(segment.len(), segment.len_max());
+        // The first and the last of everything can be touched.
+        for word in [&growth.table()[0], &growth.table()[699], growth.place(700 * PAGE - 8).unwrap()] {
+            word.store(1, Ordering::Relaxed);
+        }
+        assert!(growth.places::<AtomicU64>(700 * PAGE - 8, 2).unwrap_err().is_corrupt());
+        assert!(growth.places::<AtomicU64>(u64::MAX - 8, u64::MAX).unwrap_err().is_corrupt());
+    }
+
+    #[test]
+    fn what_another_process_added_is_seen_when_it_is_needed() {
+        let segment = Segment::made_as(&Spec::arena(1 << 30)).unwrap();
+        let (growth, plan) = (growth(&segment), &segment.attachment().header().plan);
+        assert_eq!(growth.committed(), 256);
+        let ranges = [plan.backed_with(256)..plan.backed_with(600), plan.len_with(256)..plan.len_with(600)];
+        backing::reserve(segment.as_fd(), &ranges).unwrap();
+        assert_eq!(growth.table().len(), 256);
+        assert!(growth.part(599 * PAGE, PAGE).is_ok());
+        assert_eq!((growth.table().len(), segment.len()), (600, plan.len_with(600)));
+        assert_eq!(growth.grow(500).unwrap(), 600);
+    }
+
+    #[test]
+    fn a_file_cut_short_or_torn_is_damaged() {
+        let segment = Segment::made_as(&Spec::arena(1 << 20)).unwrap();
+        rustix::fs::ftruncate(segment.as_fd(), segment.len_max() + 1).unwrap();
+        assert!(growth(&segment).refresh().unwrap_err().is_corrupt());
+    }
+}
