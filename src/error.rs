@@ -17,6 +17,7 @@ pub struct Error(Box<Kind>);
 /// The kinds. Messages are written where the facts are known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(dead_code)] // what strangers meet by comes next
 pub(crate) enum Kind {
     #[error("{what} timed out; the other side may be slow, stopped or gone")]
     Timeout { what: &'static str },
@@ -44,6 +45,12 @@ pub(crate) enum Kind {
     Version { what: &'static str, found: u32, reads: u32 },
     #[error("the descriptor is not one of our segments: {why}")]
     NotASegment { why: Cow<'static, str> },
+    #[error("{what} exists already; open it, or remove it first")]
+    Exists { what: Cow<'static, str> },
+    #[error("there is no {what}; {advice}")]
+    NotFound { what: Cow<'static, str>, advice: Cow<'static, str> },
+    #[error("{what} may not be used: {why}")]
+    Denied { what: Cow<'static, str>, why: Cow<'static, str> },
     #[error("all {rows} rows of the segment are taken by living participants; make it with more rows or let one leave")]
     RowsFull { rows: u32 },
     #[error("the segment has given out all its participant ids and traces of old ones remain; recreate it")]
@@ -107,6 +114,12 @@ predicates! {
     is_wrong_version: Kind::Version { .. },
     /// The descriptor or the bytes are no segment.
     is_not_a_segment: Kind::NotASegment { .. },
+    /// What was to be created exists.
+    is_exists: Kind::Exists { .. },
+    /// There is nothing of that name.
+    is_not_found: Kind::NotFound { .. },
+    /// The permissions of a file do not allow it, or whoever may write it is not trusted.
+    is_denied: Kind::Denied { .. },
     /// No row or no id is left for another participant.
     is_exhausted: Kind::RowsFull { .. } | Kind::IdsExhausted,
     /// Something of the system is missing: `/proc`, or locks on open file descriptions.
