@@ -11,6 +11,7 @@
 //! * [`Semaphore`] counts permits; those of the dead come back.
 //! * [`Queue`] carries items of any serde type, or [`Plain`] data as bytes; many senders, many receivers.
 //! * [`Segment`] is the memory that they live in, and hands them to programs that share no ancestor.
+//! * [`SharedBytes`] is memory that another library made: bytes and atomic words.
 //!
 //! What the parts promise when a process dies stands with each type under *When a process dies*; how the promises are
 //! kept stands in the repository's `docs/ARCHITECTURE.md`.
@@ -54,7 +55,7 @@ pub use crate::handle::{
 #[cfg(not(mutirao_model))]
 pub use crate::process::{Options, Outcome, Process, init, testing};
 #[cfg(not(mutirao_model))]
-pub use crate::segment::{Inspection, ObjectReport, ParticipantReport, PlainData, Segment};
+pub use crate::segment::{Inspection, ObjectReport, ParticipantReport, PlainData, Segment, SharedBytes};
 
 // Under the model checker only these floors exist, and the models of `tests/loom` reach into them.
 #[cfg(mutirao_model)]

@@ -7,6 +7,7 @@
 pub(crate) mod access;
 pub(crate) mod attachment;
 pub(crate) mod cells;
+pub(crate) mod foreign;
 pub(crate) mod growth;
 pub(crate) mod handoff;
 pub(crate) mod header;
@@ -18,6 +19,7 @@ pub(crate) mod recover;
 pub(crate) mod tag;
 pub(crate) mod watcher;
 
+pub use self::foreign::SharedBytes;
 pub use self::inspect::{Inspection, ObjectReport, ParticipantReport};
 pub use self::open::Segment;
 pub use self::plain::PlainData;

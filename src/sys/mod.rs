@@ -5,6 +5,7 @@
 pub(crate) mod backing;
 pub(crate) mod clock;
 pub(crate) mod executable;
+pub(crate) mod foreign;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod liveness;

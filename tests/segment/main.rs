@@ -1,4 +1,5 @@
 //! Segments through the public API: made, handed over, inspected, refused.
 
+mod foreign;
 mod golden;
 mod refused;
