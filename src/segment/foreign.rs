@@ -70,8 +70,9 @@ impl SharedBytes {
     ///
     /// [`is_invalid`](Error::is_invalid) for a name that can not be one, something other than a file, or a segment of
     /// this crate; [`is_would_block`](Error::is_would_block) when its maker has given it no size yet: try again;
-    /// [`is_out_of_memory`](Error::is_out_of_memory) when its memory can not be reserved; an error of the system
-    /// when there is none of that name or it may not be written.
+    /// [`is_out_of_memory`](Error::is_out_of_memory) when its memory can not be reserved;
+    /// [`is_not_found`](Error::is_not_found) when there is none of that name; [`is_denied`](Error::is_denied) when it may
+    /// not be written.
     pub fn open(name: &str) -> Result<Self> {
         Self::from_fd(foreign::open(name)?)
     }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::sys::backing;
 use rustix::fs::{self, Mode, OFlags};
+use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Where the system keeps POSIX shared memory (shm_open(3)).
@@ -27,8 +28,22 @@ pub(crate) fn open(name: &str) -> Result<OwnedFd> {
     }
     // Without NONBLOCK a FIFO or a device in the way could hold the call up.
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    fs::open(format!("{SHM}{bare}"), flags, Mode::empty())
-        .map_err(|e| Error::io(format!("opening the shared memory {bare:?}"), e))
+    fs::open(format!("{SHM}{bare}"), flags, Mode::empty()).map_err(|e| refusal(bare, e))
+}
+
+fn refusal(name: &str, errno: Errno) -> Error {
+    let what = format!("shared memory {name:?}").into();
+    match errno {
+        Errno::NOENT => {
+            Kind::NotFound { what, advice: "its maker may have removed it, or not made it yet".into() }.into()
+        }
+        Errno::ACCESS | Errno::PERM => {
+            Kind::Denied { what, why: "its mode lets others read it or nobody".into() }.into()
+        }
+        Errno::LOOP => Error::invalid(what, "a symbolic link is in the way"),
+        Errno::ISDIR | Errno::NXIO => Error::invalid(what, "something other than a file is in the way"),
+        errno => Error::io(format!("opening {what}"), errno),
+    }
 }
 
 /// The length of the memory behind `fd`, all of it reserved, so that touching it can not fail for want of memory.

@@ -116,7 +116,25 @@ fn names_that_can_not_be_one_are_refused() {
     for name in ["", "/", ".", "..", "/..", "a/b", "//a", "a\0b", &"x".repeat(256)] {
         assert!(SharedBytes::open(name).unwrap_err().is_invalid(), "{name:?}");
     }
-    assert!(SharedBytes::open("mutirao-nobody-made-this").is_err());
+    assert!(SharedBytes::open("mutirao-nobody-made-this").unwrap_err().is_not_found());
+}
+
+#[test]
+fn what_is_in_the_way_of_a_name_is_refused() {
+    let name = format!("mutirao-{}-way", std::process::id());
+    let path = std::path::Path::new("/dev/shm").join(&name);
+    std::fs::create_dir(&path).unwrap();
+    let folder = SharedBytes::open(&name);
+    std::fs::remove_dir(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    let link = SharedBytes::open(&name);
+    std::fs::remove_file(&path).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let pipe = SharedBytes::open(&name);
+    std::fs::remove_file(&path).unwrap();
+    for refused in [folder, link, pipe] {
+        assert!(refused.unwrap_err().is_invalid());
+    }
 }
 
 #[test]
