@@ -3,6 +3,7 @@
 //! other words are at worst reported as corrupt.
 #![allow(dead_code)] // models, and objects still to come, use more of a machine than today's handles
 
+pub mod catalog;
 pub mod lock;
 pub mod permits;
 pub mod registry;

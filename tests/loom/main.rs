@@ -2,6 +2,7 @@
 //! steps. `cargo loom [name]` explores them with loom, `cargo shuttle` runs them at random with more threads.
 #![cfg(mutirao_model)]
 
+mod catalog;
 mod lock;
 mod loops;
 mod permits;
