@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     WouldBlock { what: &'static str },
     #[error("{what} is closed; nothing can be sent to it any more")]
     Closed { what: &'static str },
+    #[error("{what} was removed from its segment; nothing can be done with it any more")]
+    Removed { what: &'static str },
     #[error("every registered {peers} of the {what} is gone; nothing more can happen on it")]
     Disconnected { what: &'static str, peers: &'static str },
     #[error("{what} was lost {rounds} times in a row to others; try again")]
@@ -96,6 +98,8 @@ predicates! {
     is_would_block: Kind::WouldBlock { .. },
     /// The queue was closed (and, for a receiver, drained).
     is_closed: Kind::Closed { .. },
+    /// The object was removed from its segment while the handle was there.
+    is_removed: Kind::Removed { .. },
     /// Every registered participant of the other side is gone.
     is_disconnected: Kind::Disconnected { .. },
     /// Others were faster very many times in a row.

@@ -62,6 +62,11 @@ pub trait Liveness {
 
     /// Called once by a call that has waited long: the watcher of the process may be started.
     fn waits_long(&self) {}
+
+    /// Whether what the asker uses was removed: nobody waits for it any longer than a slice.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(all(test, not(mutirao_model)))]

@@ -2,14 +2,15 @@
 
 use crate::error::{Error, Result};
 use crate::handle::integer::{Integer, bits32_of, bits64_of, from_bits, try_from_bits};
+use crate::handle::object::{self, Object};
 use crate::handle::portable::portable;
 use crate::handle::view::{ArrayView, Elements};
 use crate::handle::whole::{Spot, whole_bytes};
 use crate::order;
 use crate::segment::access::Placed;
+use crate::segment::body::{Blueprint, Body};
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
-use crate::segment::open::{Body, Segment};
 use crate::segment::plain::{self, PlainData};
 use crate::segment::tag::{Encoding, TypeTag};
 use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -88,7 +89,7 @@ impl<T: PlainData> Array<T> {
     where
         T: FromZeros,
     {
-        Self::zeroed(len)
+        Self::made(len, |_| Ok(()))
     }
 
     /// A new array of the values in `values`.
@@ -97,9 +98,7 @@ impl<T: PlainData> Array<T> {
     ///
     /// As [`new`](Array::new).
     pub fn from_slice(values: &[T]) -> Result<Self> {
-        let array = Self::zeroed(values.len())?;
-        array.copy_from(0, values)?;
-        Ok(array)
+        Self::made(values.len(), |made| made.copy_from(0, values))
     }
 
     /// A new array of `len` times `value`.
@@ -108,50 +107,22 @@ impl<T: PlainData> Array<T> {
     ///
     /// As [`new`](Array::new).
     pub fn filled(len: usize, value: T) -> Result<Self> {
-        let array = Self::zeroed(len)?;
-        array.fill(value)?;
-        Ok(array)
+        Self::made(len, |made| made.fill(value))
     }
 
     /// All-zero bytes; only for those who fill it at once, where zero is no value of the type.
-    fn zeroed(len: usize) -> Result<Self> {
+    fn made(len: usize, fill: impl FnOnce(&Self) -> Result<()>) -> Result<Self> {
         if len == 0 || size_of::<T>() == 0 {
             return Err(Error::invalid(
                 "an Array of nothing",
                 "its length and the size of its elements must be at least 1",
             ));
         }
-        let Some(bytes) = (len as u64).checked_mul(stride::<T>()) else {
+        let Some(body_len) = (len as u64).checked_mul(stride::<T>()) else {
             return Err(Error::invalid(format!("an Array of {len} elements"), "it is larger than the address space"));
         };
         let shape = [len as u64, size_of::<T>() as u64, 0, 0];
-        Self::attach(&Segment::with_object(ObjectKind::Array, TypeTag::of::<T>(Encoding::Plain), bytes, shape)?)
-    }
-
-    /// The array in a segment that was received.
-    ///
-    /// # Errors
-    ///
-    /// `is_wrong_type` when the segment holds something else, or an array of another type; `is_corrupt` when its
-    /// length does not fit the segment.
-    pub fn attach(segment: &Segment) -> Result<Self> {
-        let body = segment.object(ObjectKind::Array, &TypeTag::of::<T>(Encoding::Plain))?;
-        let shape @ [count, size, ..] = body.shape();
-        let fits = count.checked_mul(stride::<T>()).is_some_and(|bytes| bytes <= body.len());
-        if count == 0 || size != size_of::<T>() as u64 || !fits {
-            return Err(bad_shape(ObjectKind::Array, shape));
-        }
-        let of = |width: usize| if size_of::<T>() == width { count } else { 0 };
-        let doubles = if is_single::<T>() { of(8) } else { count * (stride::<T>() / 8) };
-        Ok(Self {
-            bytes: body.placed_slice(0, of(1))?,
-            halves: body.placed_slice(0, of(2))?,
-            words: body.placed_slice(0, of(4))?,
-            doubles: body.placed_slice(0, doubles)?,
-            len: usize::try_from(count).map_err(|_| bad_shape(ObjectKind::Array, shape))?,
-            body,
-            _type: PhantomData,
-        })
+        object::make(&Blueprint { body_len, shape, ..Blueprint::default() }, fill)
     }
 
     /// How many elements it has.
@@ -356,6 +327,33 @@ fn each<C, T>(cells: &[C], into: &mut [T], one: impl Fn(&C, &mut T) -> Result<()
 fn set_to<T: PlainData>(to: &mut T, bits: u64) -> Result<()> {
     *to = try_from_bits(bits)?;
     Ok(())
+}
+
+impl<T: PlainData> Object for Array<T> {
+    const KIND: ObjectKind = ObjectKind::Array;
+
+    fn tag() -> TypeTag {
+        TypeTag::of::<T>(Encoding::Plain)
+    }
+
+    fn over(body: Body) -> Result<Self> {
+        let shape @ [count, size, ..] = body.shape();
+        let fits = count.checked_mul(stride::<T>()).is_some_and(|bytes| bytes <= body.len());
+        if count == 0 || size != size_of::<T>() as u64 || !fits {
+            return Err(bad_shape(ObjectKind::Array, shape));
+        }
+        let of = |width: usize| if size_of::<T>() == width { count } else { 0 };
+        let doubles = if is_single::<T>() { of(8) } else { count * (stride::<T>() / 8) };
+        Ok(Self {
+            bytes: body.placed_slice(0, of(1))?,
+            halves: body.placed_slice(0, of(2))?,
+            words: body.placed_slice(0, of(4))?,
+            doubles: body.placed_slice(0, doubles)?,
+            len: usize::try_from(count).map_err(|_| bad_shape(ObjectKind::Array, shape))?,
+            body,
+            _type: PhantomData,
+        })
+    }
 }
 
 portable!(Array<T>, T: PlainData);

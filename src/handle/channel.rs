@@ -13,10 +13,10 @@ use crate::raw::ring_word::{Geometry, Ticket};
 use crate::raw::roster::Roster;
 use crate::raw::signal::Signal;
 use crate::segment::access::Placed;
+use crate::segment::body::Body;
 use crate::segment::cells::{CellWords, QueuePlan};
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
-use crate::segment::open::Body;
 use crate::segment::plain::{self, words_for};
 use crate::sync::{AtomicU64, Ordering, Patience};
 
@@ -131,7 +131,7 @@ impl Channel {
                 other => other,
             },
         };
-        pushed.map_err(|why| refused(why, "receiver"))
+        pushed.map_err(|why| life.why(refused(why, "receiver")))
     }
 
     /// Takes an item's bytes out; `None`: without waiting.
@@ -161,7 +161,7 @@ impl Channel {
                 other => other,
             },
         };
-        popped.map_err(|why| refused(why, "sender"))
+        popped.map_err(|why| life.why(refused(why, "sender")))
     }
 
     /// Takes an item's bytes out if one is ready at the head; asks nobody about anything.
@@ -206,7 +206,7 @@ impl Side {
     /// Registers one more handle of this process.
     pub(crate) fn join(&self, body: &Body) -> Result<()> {
         let life = body.life()?;
-        if self.roster.join(&self.rows, life, life.row() as usize) {
+        if self.roster.join(&self.rows, life, life.row()) {
             return Ok(());
         }
         Err(Error::corrupt(WHAT, "the list of who is registered changes all the time"))
@@ -216,7 +216,7 @@ impl Side {
     /// a forked child the handle is the parent's, and stays.
     pub(crate) fn leave(&self, body: &Body, waiting: &Signal) {
         let Ok(life) = body.life() else { return };
-        self.roster.leave(&self.rows, life, life.row() as usize);
+        self.roster.leave(&self.rows, life, life.row());
         if self.all_gone(life) {
             waiting.notify_all();
         }

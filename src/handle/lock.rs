@@ -2,13 +2,14 @@
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
+use crate::handle::object::{self, Object};
 use crate::handle::portable::portable;
 use crate::participant::Liveness;
 use crate::raw::lock::{Acquired, RawLock, Refused};
 use crate::segment::access::Placed;
 use crate::segment::attachment::Attachment;
+use crate::segment::body::{Blueprint, Body};
 use crate::segment::layout::ObjectKind;
-use crate::segment::open::{Body, Segment};
 use crate::segment::tag::TypeTag;
 use crate::sync::Patience;
 use crate::sys::clock;
@@ -108,17 +109,7 @@ impl Lock {
     ///
     /// `is_out_of_memory` or an error of the system when no segment can be made.
     pub fn new() -> Result<Self> {
-        Self::attach(&Segment::with_object(ObjectKind::Lock, TypeTag::NONE, size_of::<RawLock>() as u64, [0; 4])?)
-    }
-
-    /// The lock in a segment that was received.
-    ///
-    /// # Errors
-    ///
-    /// `is_wrong_type` when the segment holds something else.
-    pub fn attach(segment: &Segment) -> Result<Self> {
-        let body = segment.object(ObjectKind::Lock, &TypeTag::NONE)?;
-        Ok(Self { word: body.placed(0)?, body })
+        object::make(&Blueprint { body_len: size_of::<RawLock>() as u64, ..Blueprint::default() }, |_| Ok(()))
     }
 
     /// Takes the lock, waiting as long as it takes.
@@ -163,22 +154,34 @@ impl Lock {
     /// for a register, for the same reason.
     #[cold]
     #[inline(never)]
-    fn take_slowly(&self, life: &Attachment, deadline: Deadline) -> Result<Acquired, Refused> {
+    fn take_slowly(&self, life: &Body, deadline: Deadline) -> Result<Acquired, Refused> {
         self.word.acquire(life, &mut Patience::new(deadline))
     }
 
     #[inline]
     fn guard<'a>(
         &'a self,
-        life: &'a Attachment,
+        life: &'a Body,
         taken: Result<Acquired, Refused>,
     ) -> Result<LockGuard<'a>, LockError<LockGuard<'a>>> {
-        let held = |damaged| LockGuard { word: &self.word, life, damaged, _stays: PhantomData };
+        let held = |damaged| LockGuard { word: &self.word, life: life.attachment(), damaged, _stays: PhantomData };
         match taken {
             Ok(Acquired::Clean) => Ok(held(false)),
             Ok(Acquired::AfterDeath) => Err(LockError::OwnerDied(held(true))),
-            Err(refused) => Err(LockError::Failed(refusal(refused, "the lock"))),
+            Err(refused) => Err(LockError::Failed(life.why(refusal(refused, "the lock")))),
         }
+    }
+}
+
+impl Object for Lock {
+    const KIND: ObjectKind = ObjectKind::Lock;
+
+    fn tag() -> TypeTag {
+        TypeTag::NONE
+    }
+
+    fn over(body: Body) -> Result<Self> {
+        Ok(Self { word: body.placed(0)?, body })
     }
 }
 

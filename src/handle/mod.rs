@@ -30,6 +30,7 @@ pub(crate) mod ends;
 pub(crate) mod integer;
 pub(crate) mod lock;
 pub(crate) mod mutex;
+pub(crate) mod object;
 pub(crate) mod portable;
 pub(crate) mod queue;
 pub(crate) mod semaphore;

@@ -2,11 +2,12 @@
 
 use crate::deadline::Deadline;
 use crate::error::Result;
+use crate::handle::object::{self, Object};
 use crate::handle::portable::portable;
-use crate::handle::whole::{MutexGuard, Whole, whole_bytes};
+use crate::handle::whole::{MutexGuard, Whole, whole_blueprint};
+use crate::segment::body::Body;
 use crate::segment::layout::ObjectKind;
-use crate::segment::open::{Body, Segment};
-use crate::segment::plain::{self, PlainData};
+use crate::segment::plain::PlainData;
 use crate::segment::tag::{Encoding, TypeTag};
 use crate::sys::clock;
 use core::fmt;
@@ -61,22 +62,10 @@ impl<T: PlainData> Mutex<T> {
     ///
     /// `is_out_of_memory` or an error of the system when no segment can be made.
     pub fn new(value: T) -> Result<Self> {
-        let tag = TypeTag::of::<T>(Encoding::Plain);
-        let shape = [size_of::<T>() as u64, 0, 0, 0];
-        let mutex = Self::attach(&Segment::with_object(ObjectKind::Mutex, tag, whole_bytes(size_of::<T>()), shape)?)?;
-        // Nobody else knows the segment yet. Both buffers are whole, so the version needs no move.
-        mutex.whole.spot().buffers.iter().for_each(|buffer| plain::write_plain(buffer, &value));
-        Ok(mutex)
-    }
-
-    /// The mutex in a segment that was received.
-    ///
-    /// # Errors
-    ///
-    /// `is_wrong_type` when the segment holds something else, or a mutex of another type.
-    pub fn attach(segment: &Segment) -> Result<Self> {
-        let body = segment.object(ObjectKind::Mutex, &TypeTag::of::<T>(Encoding::Plain))?;
-        Ok(Self { whole: Whole::at(&body, 0, size_of::<T>())?, body, _type: PhantomData })
+        object::make(&whole_blueprint(size_of::<T>()), |made: &Self| {
+            made.whole.spot().fill(&value);
+            Ok(())
+        })
     }
 
     /// Takes the lock, waiting as long as it takes.
@@ -109,6 +98,18 @@ impl<T: PlainData> Mutex<T> {
     pub fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>> {
         let deadline = Deadline::after(clock::now_ns(), timeout);
         self.whole.spot().lock(&self.body, deadline, "the mutex")
+    }
+}
+
+impl<T: PlainData> Object for Mutex<T> {
+    const KIND: ObjectKind = ObjectKind::Mutex;
+
+    fn tag() -> TypeTag {
+        TypeTag::of::<T>(Encoding::Plain)
+    }
+
+    fn over(body: Body) -> Result<Self> {
+        Ok(Self { whole: Whole::at(&body, 0, size_of::<T>())?, body, _type: PhantomData })
     }
 }
 

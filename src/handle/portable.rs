@@ -1,9 +1,10 @@
-//! What every handle has: its segment, a way back after `fork`, and serde through the hand-over.
+//! What every handle has: its segment, a way into it and a way back after `fork`, and serde through the hand-over.
 //!
 //! A handle is not bytes: what is written is the place of its segment among the descriptors that travel
 //! beside the bytes. Where no descriptors travel, writing one is refused as `NotReachable`.
 
 use crate::error::Result;
+use crate::handle::object::{self, Object};
 use crate::segment::open::Segment;
 use core::cell::Cell;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -19,12 +20,9 @@ pub(crate) fn serialize<S: Serializer>(segment: &Segment, serializer: S) -> Resu
 }
 
 /// Reads a handle: finds its segment by its place, and attaches.
-pub(crate) fn deserialize<'de, D: Deserializer<'de>, H>(
-    deserializer: D,
-    attach: impl FnOnce(&Segment) -> Result<H>,
-) -> Result<H, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>, H: Object>(deserializer: D) -> Result<H, D::Error> {
     let segment = Segment::deserialize(deserializer).inspect_err(|_| REFUSED.set(true))?;
-    attach(&segment).map_err(de::Error::custom)
+    object::attach(&segment).map_err(de::Error::custom)
 }
 
 /// Whether a handle inside an item was refused on this thread since this was last asked.
@@ -32,14 +30,24 @@ pub(crate) fn take_refusal() -> bool {
     REFUSED.take()
 }
 
-/// The part that is the same for every handle: `segment`, `reattach`, `Serialize`, `Deserialize`.
-/// The type has a `body` and an `attach`.
+/// The part that is the same for every handle: `segment`, `attach`, `reattach`, `Serialize`, `Deserialize`.
+/// The type is an `Object` and has a `body`.
 macro_rules! portable {
     ($handle:ty $(, $param:ident: $bound:path)?) => {
         impl<$($param: $bound)?> $handle {
             /// The segment that holds it: what another program attaches to.
             pub fn segment(&self) -> &crate::segment::open::Segment {
                 self.body.segment()
+            }
+
+            /// The object in a segment that was received and that holds it alone.
+            ///
+            /// # Errors
+            ///
+            /// `is_wrong_type` when the segment holds something else, or one of other items; `is_corrupt` when what it says of
+            /// itself makes no sense.
+            pub fn attach(segment: &crate::segment::open::Segment) -> crate::error::Result<Self> {
+                crate::handle::object::attach(segment)
             }
 
             /// A handle of the calling process to the same object, where this one was inherited by `fork`.
@@ -60,7 +68,7 @@ macro_rules! portable {
 
         impl<'de $(, $param: $bound)?> serde::Deserialize<'de> for $handle {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                crate::handle::portable::deserialize(deserializer, Self::attach)
+                crate::handle::portable::deserialize(deserializer)
             }
         }
     };

@@ -4,11 +4,13 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::handle::channel::{CAPACITY_MAX, CELL_MAX, Channel};
 use crate::handle::codec::{Coded, ENCODED_CELL, Item};
+use crate::handle::object::{self, Object};
 use crate::handle::portable::portable;
 use crate::handle::send_error::SendError;
+use crate::segment::body::{Blueprint, Body};
 use crate::segment::cells::QueuePlan;
 use crate::segment::layout::{ObjectKind, ROWS_DEFAULT};
-use crate::segment::open::{Body, Segment};
+use crate::segment::tag::TypeTag;
 use crate::sys::clock;
 use core::fmt;
 use core::marker::PhantomData;
@@ -108,7 +110,8 @@ impl<T: Item> QueueOptions<T> {
         // Both fit: compared above.
         let (capacity, cell_bytes) = (self.capacity as u32, cell_bytes as u32);
         let plan = QueuePlan { capacity, cell_bytes, rows: ROWS_DEFAULT, is_coded: fixed.is_none() };
-        Queue::attach(&Segment::with_object(ObjectKind::Queue, T::NAME.tag(), plan.body_len(), plan.shape())?)
+        let blueprint = Blueprint { body_len: plan.body_len(), shape: plan.shape(), ..Blueprint::default() };
+        object::make(&blueprint, |_| Ok(()))
     }
 }
 
@@ -132,17 +135,6 @@ impl<T: Item> Queue<T> {
     /// ```
     pub fn options() -> QueueOptions<T> {
         QueueOptions { capacity: 1024, cell_bytes: None, _type: PhantomData }
-    }
-
-    /// The queue in a segment that was received.
-    ///
-    /// # Errors
-    ///
-    /// `is_wrong_type` when the segment holds something else, or a queue of other items; `is_corrupt` when its shape
-    /// makes no sense.
-    pub fn attach(segment: &Segment) -> Result<Self> {
-        let body = segment.object(ObjectKind::Queue, &T::NAME.tag())?;
-        Ok(Self { channel: Channel::attach(body.clone(), <T as Coded>::FIXED)?, body, _type: PhantomData })
     }
 
     /// Sends an item, waiting for room as long as it takes.
@@ -299,6 +291,18 @@ impl<T: Item> Queue<T> {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) | Err(error) => Err(SendError::new(item, error)),
         }
+    }
+}
+
+impl<T: Item> Object for Queue<T> {
+    const KIND: ObjectKind = ObjectKind::Queue;
+
+    fn tag() -> TypeTag {
+        T::NAME.tag()
+    }
+
+    fn over(body: Body) -> Result<Self> {
+        Ok(Self { channel: Channel::attach(body.clone(), <T as Coded>::FIXED)?, body, _type: PhantomData })
     }
 }
 

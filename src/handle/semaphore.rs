@@ -3,14 +3,14 @@
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::handle::lock::refusal;
+use crate::handle::object::{self, Object};
 use crate::handle::portable::portable;
 use crate::raw::lock::Refused;
 use crate::raw::permits::{Permits, PermitsHeader};
 use crate::segment::access::Placed;
-use crate::segment::attachment::Attachment;
+use crate::segment::body::{Blueprint, Body};
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
-use crate::segment::open::{Body, Segment};
 use crate::segment::recover::semaphore_cells;
 use crate::segment::tag::TypeTag;
 use crate::sync::{AtomicU32, Ordering, Patience};
@@ -106,30 +106,9 @@ impl Semaphore {
                 format!("there must be at least 1 and at most {PERMITS_MAX} in all, and no more at first than in all"),
             ));
         }
-        let bytes = semaphore_cells() + 4 * u64::from(max);
-        let semaphore =
-            Self::attach(&Segment::with_object(ObjectKind::Semaphore, TypeTag::NONE, bytes, [max.into(), 0, 0, 0])?)?;
-        semaphore.add_permits(permits)?;
-        Ok(semaphore)
-    }
-
-    /// The semaphore in a segment that was received.
-    ///
-    /// # Errors
-    ///
-    /// `is_wrong_type` when the segment holds something else; `is_corrupt` when its size makes no sense.
-    pub fn attach(segment: &Segment) -> Result<Self> {
-        let body = segment.object(ObjectKind::Semaphore, &TypeTag::NONE)?;
-        let shape @ [max, ..] = body.shape();
-        if max == 0 || max > u64::from(PERMITS_MAX) {
-            return Err(bad_shape(ObjectKind::Semaphore, shape));
-        }
-        Ok(Self {
-            header: body.placed(0)?,
-            cells: body.placed_slice(semaphore_cells(), max)?,
-            body,
-            hint: AtomicU32::new(0),
-        })
+        let body_len = semaphore_cells() + 4 * u64::from(max);
+        let blueprint = Blueprint { body_len, shape: [max.into(), 0, 0, 0], ..Blueprint::default() };
+        object::make(&blueprint, |made: &Self| made.add_permits(permits))
     }
 
     /// Takes a permit, waiting as long as it takes.
@@ -243,9 +222,9 @@ impl Semaphore {
 
     #[cold]
     #[inline(never)]
-    fn take_slowly(&self, life: &Attachment) -> Result<usize> {
+    fn take_slowly(&self, life: &Body) -> Result<usize> {
         let taken = self.permits().acquire(life, self.hint(), &mut Patience::new(Deadline::NEVER));
-        taken.map_err(|refused| refusal(refused, "the semaphore"))
+        taken.map_err(|refused| life.why(refusal(refused, "the semaphore")))
     }
 
     #[inline]
@@ -289,7 +268,7 @@ impl Semaphore {
 
     #[inline]
     fn settle(&self, got: Result<Held, Refused>) -> Result<Held> {
-        let held = got.map_err(|refused| refusal(refused, "the semaphore"))?;
+        let held = got.map_err(|refused| self.body.why(refusal(refused, "the semaphore")))?;
         if let Some(last) = held.cells().last() {
             self.hint.store(*last as u32 + 1, Ordering::Relaxed);
         }
@@ -322,6 +301,27 @@ impl Semaphore {
         let held = core::mem::replace(held, Held::Many(Vec::new()));
         let Ok(life) = self.body.life() else { return };
         held.cells().iter().for_each(|&cell| self.permits().forget(life, cell));
+    }
+}
+
+impl Object for Semaphore {
+    const KIND: ObjectKind = ObjectKind::Semaphore;
+
+    fn tag() -> TypeTag {
+        TypeTag::NONE
+    }
+
+    fn over(body: Body) -> Result<Self> {
+        let shape @ [max, ..] = body.shape();
+        if max == 0 || max > u64::from(PERMITS_MAX) {
+            return Err(bad_shape(ObjectKind::Semaphore, shape));
+        }
+        Ok(Self {
+            header: body.placed(0)?,
+            cells: body.placed_slice(semaphore_cells(), max)?,
+            body,
+            hint: AtomicU32::new(0),
+        })
     }
 }
 

@@ -3,13 +3,14 @@
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::handle::integer::{Integer, bits32_of, bits64_of, from_bits, try_from_bits};
+use crate::handle::object::{self, Object};
 use crate::handle::portable::portable;
-use crate::handle::whole::{MutexGuard, Whole, whole_bytes};
+use crate::handle::whole::{MutexGuard, Whole, whole_blueprint};
 use crate::order;
 use crate::segment::access::Placed;
+use crate::segment::body::Body;
 use crate::segment::layout::ObjectKind;
-use crate::segment::open::{Body, Segment};
-use crate::segment::plain::{self, PlainData};
+use crate::segment::plain::PlainData;
 use crate::segment::tag::{Encoding, TypeTag};
 use crate::sync::{AtomicU32, AtomicU64};
 use crate::sys::clock;
@@ -101,30 +102,12 @@ impl<T: PlainData> Value<T> {
     ///
     /// `is_out_of_memory` or an error of the system when no segment can be made.
     pub fn new(value: T) -> Result<Self> {
-        let tag = TypeTag::of::<T>(Encoding::Plain);
-        let shape = [size_of::<T>() as u64, 0, 0, 0];
-        let made = Self::attach(&Segment::with_object(ObjectKind::Value, tag, whole_bytes(size_of::<T>()), shape)?)?;
-        match form::<T>() {
-            // Nobody else knows the segment yet. Both buffers are whole, so the version needs no move.
-            Form::Whole => made.whole.spot().buffers.iter().for_each(|buffer| plain::write_plain(buffer, &value)),
-            _ => made.store(value)?,
-        }
-        Ok(made)
-    }
-
-    /// The value in a segment that was received.
-    ///
-    /// # Errors
-    ///
-    /// `is_wrong_type` when the segment holds something else, or a value of another type.
-    pub fn attach(segment: &Segment) -> Result<Self> {
-        let body = segment.object(ObjectKind::Value, &TypeTag::of::<T>(Encoding::Plain))?;
-        Ok(Self {
-            word32: body.placed(0)?,
-            word64: body.placed(0)?,
-            whole: Whole::at(&body, 0, size_of::<T>())?,
-            body,
-            _type: PhantomData,
+        object::make(&whole_blueprint(size_of::<T>()), |made: &Self| match form::<T>() {
+            Form::Whole => {
+                made.whole.spot().fill(&value);
+                Ok(())
+            }
+            _ => made.store(value),
         })
     }
 
@@ -267,6 +250,24 @@ impl<T: PlainData + FromBytes> Value<T> {
                 spot.read_patiently(&self.body).ok().or_else(|| spot.read_as_is()).unwrap_or_else(T::new_zeroed)
             }
         }
+    }
+}
+
+impl<T: PlainData> Object for Value<T> {
+    const KIND: ObjectKind = ObjectKind::Value;
+
+    fn tag() -> TypeTag {
+        TypeTag::of::<T>(Encoding::Plain)
+    }
+
+    fn over(body: Body) -> Result<Self> {
+        Ok(Self {
+            word32: body.placed(0)?,
+            word64: body.placed(0)?,
+            whole: Whole::at(&body, 0, size_of::<T>())?,
+            body,
+            _type: PhantomData,
+        })
     }
 }
 

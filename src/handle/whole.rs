@@ -18,7 +18,7 @@ use crate::raw::lock::Acquired;
 use crate::raw::version::{Version, WriteTicket};
 use crate::segment::access::Placed;
 use crate::segment::attachment::Attachment;
-use crate::segment::open::Body;
+use crate::segment::body::{Blueprint, Body};
 use crate::segment::plain::{self, PlainData};
 use crate::sync::{AtomicU64, Patience, spin_hint};
 use core::fmt;
@@ -38,6 +38,11 @@ pub(crate) struct Whole {
 /// Bytes of a versioned value of `size` bytes.
 pub(crate) const fn whole_bytes(size: usize) -> u64 {
     (size_of::<Version>() + 16 * plain::words_for(size)) as u64
+}
+
+/// An object that is one versioned value of `size` bytes.
+pub(crate) const fn whole_blueprint(size: usize) -> Blueprint {
+    Blueprint { body_len: whole_bytes(size), shape: [size as u64, 0, 0, 0], arena: [0; 2] }
 }
 
 impl Whole {
@@ -68,6 +73,11 @@ impl<'a> Spot<'a> {
     #[inline]
     fn buffer(&self, number: usize) -> &'a [AtomicU64] {
         self.buffers[number & 1]
+    }
+
+    /// The first value, while nobody else knows of it. Both buffers are whole, so the version needs no move.
+    pub(crate) fn fill<T: PlainData>(&self, value: &T) {
+        self.buffers.iter().for_each(|buffer| plain::write_plain(buffer, value));
     }
 
     /// The value as of one commit, without a lock.
@@ -125,7 +135,7 @@ impl<'a> Spot<'a> {
     #[inline(never)]
     fn wait_turn(&self, body: &Body, deadline: Deadline, what: &'static str) -> Result<Acquired> {
         let got = self.version.lock_field().acquire(body.life()?, &mut Patience::new(deadline));
-        got.map_err(|refused| refusal(refused, what))
+        got.map_err(|refused| body.why(refusal(refused, what)))
     }
 
     /// Takes the lock if it is free.

@@ -158,6 +158,10 @@ impl Attachment {
     pub(crate) fn catalog(&self) -> Result<Placed<[Entry]>> {
         self.region.placed_slice(self.header.plan.catalog, u64::from(self.header.plan.objects))
     }
+    /// The whole segment at its largest.
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
     /// The part of the segment that the object's body fills.
     pub(crate) fn body(&self) -> Result<Region> {
         self.region.part(self.header.plan.body_start, self.header.plan.body_len)

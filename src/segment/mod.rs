@@ -6,6 +6,7 @@
 
 pub(crate) mod access;
 pub(crate) mod attachment;
+pub(crate) mod body;
 pub(crate) mod cells;
 pub(crate) mod foreign;
 pub(crate) mod growth;

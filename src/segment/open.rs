@@ -1,12 +1,9 @@
 //! The segment as users hold it, and the body of its object as handles hold it.
 
 use crate::error::{Error, Result};
-use crate::segment::access::{Placed, Region, Shared};
 use crate::segment::attachment::Attachment;
 use crate::segment::header::{Header, Spec};
 use crate::segment::inspect::{self, Inspection};
-use crate::segment::layout::ObjectKind;
-use crate::segment::tag::TypeTag;
 use crate::segment::watcher;
 use crate::sys::{backing, liveness};
 use core::fmt;
@@ -58,11 +55,6 @@ impl Segment {
     /// without `/proc` or without locks of open file descriptions.
     pub fn anonymous(bytes: u64) -> Result<Self> {
         Self::made_as(&Spec::arena(bytes))
-    }
-
-    /// A new segment without a name that holds one object whose body is `body_len` zero bytes.
-    pub(crate) fn with_object(kind: ObjectKind, tag: TypeTag, body_len: u64, shape: [u64; 4]) -> Result<Self> {
-        Self::made_as(&Spec::object(kind, tag, body_len, shape))
     }
 
     /// A new segment without a name.
@@ -135,13 +127,6 @@ impl Segment {
     pub(crate) fn attachment(&self) -> &Attachment {
         &self.attachment
     }
-
-    /// The object of the segment, if it is of this kind and type.
-    pub(crate) fn object(&self, kind: ObjectKind, tag: &TypeTag) -> Result<Body> {
-        let header = self.attachment.header();
-        tag.expect(kind, header.kind, &header.tag)?;
-        Ok(Body { region: self.attachment.body()?, shape: header.shape, segment: self.clone() })
-    }
 }
 
 impl AsFd for Segment {
@@ -155,62 +140,5 @@ impl fmt::Debug for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = self.attachment.header();
         f.debug_struct("Segment").field("object", &header.kind).field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
-/// The object's part of a segment, as a handle keeps it.
-#[derive(Clone)]
-pub(crate) struct Body {
-    region: Region,
-    shape: [u64; 4],
-    segment: Segment,
-}
-
-impl Body {
-    /// What the creator wrote down of the object. Not trusted: the handle checks it.
-    pub(crate) fn shape(&self) -> [u64; 4] {
-        self.shape
-    }
-
-    pub(crate) fn len(&self) -> u64 {
-        self.region.len()
-    }
-
-    pub(crate) fn segment(&self) -> &Segment {
-        &self.segment
-    }
-
-    /// Who we are, unless this handle was inherited by `fork`.
-    #[inline]
-    pub(crate) fn life(&self) -> Result<&Attachment> {
-        self.segment.attachment.ours()
-    }
-
-    /// Who the process that attached is, also when we were forked from it: for reads that need no id.
-    #[inline]
-    pub(crate) fn attachment(&self) -> &Attachment {
-        &self.segment.attachment
-    }
-
-    /// The struct of atomics at `offset`.
-    #[inline]
-    pub(crate) fn place<T: Shared>(&self, offset: u64) -> Result<&T> {
-        self.region.place(offset)
-    }
-
-    /// The struct of atomics at `offset`, resolved once and for all.
-    pub(crate) fn placed<T: Shared>(&self, offset: u64) -> Result<Placed<T>> {
-        self.region.placed(offset)
-    }
-
-    /// `count` structs of atomics at `offset`, resolved once and for all.
-    pub(crate) fn placed_slice<T: Shared>(&self, offset: u64, count: u64) -> Result<Placed<[T]>> {
-        self.region.placed_slice(offset, count)
-    }
-
-    /// `count` structs of atomics at `offset`.
-    #[inline]
-    pub(crate) fn places<T: Shared>(&self, offset: u64, count: u64) -> Result<&[T]> {
-        self.region.places(offset, count)
     }
 }

@@ -110,7 +110,7 @@ impl Patience {
     #[cold]
     pub fn rest(&mut self, life: &impl Liveness, futex: &Futex, expected: u32) -> Rested {
         let now_ns = clock::now_ns();
-        if self.deadline.has_passed(now_ns) {
+        if self.deadline.has_passed(now_ns) || life.is_over() {
             return Rested::DeadlinePassed;
         }
         if self.started_ns == 0 {

@@ -7,6 +7,6 @@ pub enum Rested {
     Looked,
     /// A slice ended, or a death was announced: from now on, ask about lives.
     SliceEnded,
-    /// The deadline of the whole call has passed. Nothing was slept.
+    /// The deadline of the whole call has passed, or what it waits for was removed. Nothing was slept.
     DeadlinePassed,
 }
