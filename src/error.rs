@@ -45,7 +45,7 @@ pub(crate) enum Kind {
     WrongType { found: String, wanted: String },
     #[error("{what}: format {found}, this build reads {reads}; recreate the segment or upgrade")]
     Version { what: &'static str, found: u32, reads: u32 },
-    #[error("the descriptor is not one of our segments: {why}")]
+    #[error("this is none of our segments: {why}")]
     NotASegment { why: Cow<'static, str> },
     #[error("{what} exists already; open it, or remove it first")]
     Exists { what: Cow<'static, str> },

@@ -55,7 +55,9 @@ pub use crate::handle::{
 #[cfg(not(mutirao_model))]
 pub use crate::process::{Options, Outcome, Process, init, testing};
 #[cfg(not(mutirao_model))]
-pub use crate::segment::{Inspection, ObjectReport, ParticipantReport, PlainData, Segment, SharedBytes};
+pub use crate::segment::{
+    Inspection, Lifetime, ObjectReport, ParticipantReport, PlainData, Segment, SegmentOptions, SharedBytes, Trust,
+};
 
 // Under the model checker only these floors exist, and the models of `tests/loom` reach into them.
 #[cfg(mutirao_model)]

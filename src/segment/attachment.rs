@@ -13,21 +13,22 @@ use crate::participant::{Liveness, ParticipantId};
 use crate::raw::registry::{self, RegistryHeader};
 use crate::segment::access::{Placed, Region};
 use crate::segment::growth::Growth;
-use crate::segment::header::{Header, RawHeader};
-use crate::segment::layout::{self, Entry, HEADER_LEN, Row, life_byte, reap_byte};
+use crate::segment::header::{Header, Lifetime};
+use crate::segment::layout::{self, Entry, Row, life_byte, reap_byte};
+use crate::segment::naming::{self, Leaving};
 use crate::segment::recover;
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::backing::{self, Facts, FileId};
 use crate::sys::fork::{ForkWord, PerProcess};
 use crate::sys::liveness::{self, Identity};
-use crate::sys::mapping::Mapping;
+use crate::sys::mapping::{Mapping, MemoryWish};
 use crate::sys::membarrier;
 use core::fmt;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
-use zerocopy::{FromZeros, IntoBytes};
 
 /// The segments that this process is attached to.
 type Table = Mutex<HashMap<FileId, Weak<Attachment>>>;
@@ -70,20 +71,41 @@ pub(crate) struct Attachment {
     shared: Arc<OwnedFd>,
     /// Called when one of our calls has waited long.
     on_long_wait: fn(),
+    /// Where the segment has a name. Dropped last: `own` is closed by then.
+    _leaving: Option<Leaving>,
+}
+
+/// A segment's file, as this process came by it: verified, not attached to.
+pub(crate) struct Found {
+    /// The description that may be given to others. Carries no lock.
+    pub shared: OwnedFd,
+    /// One that this process opened for itself; made where there is none.
+    pub own: Option<OwnedFd>,
+    pub facts: Facts,
+    pub header: Header,
+    /// Its name, if it has one that we know.
+    pub path: Option<PathBuf>,
+    pub memory: MemoryWish,
 }
 
 impl Attachment {
-    /// The attachment of this process to the segment behind `shared`: an old one, or a new row.
-    pub(crate) fn of(shared: OwnedFd, on_long_wait: fn()) -> Result<Arc<Self>> {
-        let facts = backing::facts(shared.as_fd())?;
+    /// The attachment that this process has to this file, if it has one.
+    pub(crate) fn known(file: FileId) -> Option<Arc<Self>> {
+        let (_, table) = TABLE.get_or_init(Table::default).ok()?;
+        table.lock().get(&file).and_then(Weak::upgrade)
+    }
+
+    /// The attachment of this process to the segment that was found: an old one, or a new row.
+    pub(crate) fn of(found: Found, on_long_wait: fn()) -> Result<Arc<Self>> {
         let (fork, table) = TABLE.get_or_init(Table::default).map_err(|e| Error::io("preparing for forks", e))?;
+        let file = found.facts.id;
         let mut table = table.lock();
-        if let Some(found) = table.get(&facts.id).and_then(Weak::upgrade) {
-            return Ok(found);
+        if let Some(known) = table.get(&file).and_then(Weak::upgrade) {
+            return Ok(known);
         }
-        let new = Arc::new(Self::attach(shared, facts, fork, on_long_wait)?);
+        let new = Arc::new(Self::attach(found, fork, on_long_wait)?);
         table.retain(|_, weak| weak.strong_count() > 0);
-        table.insert(facts.id, Arc::downgrade(&new));
+        table.insert(file, Arc::downgrade(&new));
         Ok(new)
     }
 
@@ -95,27 +117,47 @@ impl Attachment {
         }
     }
 
-    fn attach(shared: OwnedFd, facts: Facts, fork: ForkWord, on_long_wait: fn()) -> Result<Self> {
-        let header = verify(shared.as_fd(), &facts)?;
-        let own = backing::open_own(shared.as_fd())?;
-        let mapping = Mapping::new(own.as_fd(), header.plan.len_max())?;
+    fn attach(found: Found, fork: ForkWord, on_long_wait: fn()) -> Result<Self> {
+        let Found { shared, own, facts, header, path, memory } = found;
+        let own = match own {
+            Some(own) => own,
+            None => backing::open_own(shared.as_fd())?,
+        };
+        let plan = &header.plan;
+        let mapping = Mapping::new(own.as_fd(), plan.len_max())?;
+        memory.apply(&mapping, &header.backed(facts.len))?;
         let region = Region::of(mapping);
-        let fixed = Fixed::resolve(&region, header.plan.rows)?;
+        let fixed = Fixed::resolve(&region, plan.rows)?;
         let shared = Arc::new(shared);
-        let pages = header.plan.pages_of(facts.len).unwrap_or(0);
-        let growth = Growth::resolve(&region, &header.plan, pages, &shared)?;
+        let growth = Growth::resolve(&region, plan, plan.pages_of(facts.len).unwrap_or(0), &shared)?;
         if !membarrier::register() {
             // Release: whoever reads it 1 fences; until then a sleeper of ours may lose a slice.
             fixed.fence_word.store(1, crate::order!(fence_word, Release));
         }
         let (row, id) = join(&own, &fixed, &header, &region)?;
-        let held = backing::open_own(shared.as_fd()).and_then(|second| {
-            liveness::is_held(second.as_fd(), life_byte(row)).map_err(|e| Error::io("asking for our own life", e))
-        })?;
+        // Asked through the other description: a sandbox may give out the same one twice.
+        let held =
+            liveness::is_held(shared.as_fd(), life_byte(row)).map_err(|e| Error::io("asking for our life", e))?;
         if !held {
             return Err(Kind::Unsupported { what: "locks of open file descriptions" }.into());
         }
-        Ok(Self { fixed, region, growth, fork, id, row, header, file_id: facts.id, own, shared, on_long_wait })
+        let file = facts.id;
+        let stays = header.lifetime != Some(Lifetime::LastLeaves);
+        let leaving = path.map(|path| Leaving { path, stays, file, shared: Arc::clone(&shared), fork });
+        Ok(Self {
+            fixed,
+            region,
+            growth,
+            fork,
+            id,
+            row,
+            header,
+            file_id: file,
+            own,
+            shared,
+            on_long_wait,
+            _leaving: leaving,
+        })
     }
 
     /// This attachment, unless it was inherited by `fork`.
@@ -142,6 +184,10 @@ impl Attachment {
     /// The descriptor that may be given to others.
     pub(crate) fn shared_fd(&self) -> BorrowedFd<'_> {
         self.shared.as_fd()
+    }
+    /// What this process knows the segment's name to be.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self._leaving.as_ref().map(|leaving| leaving.path.as_path())
     }
     /// The part that grows, if the segment has an arena.
     #[inline]
@@ -170,6 +216,24 @@ impl Attachment {
     /// Whether the participant in `row` is proven dead although its id still stands there.
     pub(crate) fn row_is_dead(&self, row: u32) -> bool {
         row != self.row && matches!(liveness::is_held(self.own.as_fd(), life_byte(row)), Ok(false))
+    }
+
+    /// Whether the name leads to this segment, which a living participant now takes part in.
+    pub(crate) fn is_still_named(&self, path: &Path) -> Result<bool> {
+        naming::still_leads_to(path, self.own.as_fd(), self.file_id)
+    }
+
+    /// Settles what all the dead left, if everybody else is dead: no survivor does it.
+    pub(crate) fn reap_if_alone(&self) {
+        let others =
+            (0..).zip(self.fixed.ids.iter()).filter(|(row, id)| *row != self.row && id.load(Ordering::Relaxed) != 0);
+        let mut others = others.map(|(row, _)| row).peekable();
+        let is_alone = || matches!(liveness::is_any_held(self.own.as_fd(), life_byte(0), layout::ROWS_MAX), Ok(false));
+        if others.peek().is_some() && is_alone() {
+            for row in others {
+                self.reap(row);
+            }
+        }
     }
 
     /// Settles what the dead participant in `row` had announced and frees the row. True: it was ours to
@@ -231,29 +295,6 @@ impl fmt::Debug for Attachment {
 #[cold]
 fn forked() -> Error {
     Kind::Forked.into()
-}
-
-/// Everything that can be checked before a byte is mapped.
-fn verify(fd: BorrowedFd<'_>, facts: &Facts) -> Result<Header> {
-    let refuse = |why: &'static str| Err(Kind::NotASegment { why: why.into() }.into());
-    if !facts.is_regular {
-        return refuse("it is no regular file");
-    }
-    if !facts.is_sealed {
-        return refuse(
-            "it is not sealed against shrinking and further sealing, so a neighbour could take the memory away",
-        );
-    }
-    if facts.is_write_sealed {
-        return refuse("it is sealed against writing");
-    }
-    if facts.mode & 0o077 != 0 {
-        return refuse("others than its owner may open it");
-    }
-    let mut raw = RawHeader::new_zeroed();
-    debug_assert_eq!(raw.as_bytes().len(), HEADER_LEN);
-    backing::read_head(fd, raw.as_mut_bytes())?;
-    raw.verify(facts.len)
 }
 
 /// Takes a row and an id.

@@ -1,19 +1,21 @@
 //! How handles travel: beside the bytes, as descriptors.
 //!
 //! A handle serialises as the number of its segment in a list that is collected meanwhile; the segments'
-//! descriptors go by `SCM_RIGHTS` (unix(7)). Outside of such a collection a handle has no meaning to
-//! anybody else, and serialising it is an error.
+//! descriptors go by `SCM_RIGHTS` (unix(7)). Outside of such a collection a segment is written down by its name, and
+//! without one it has no meaning to anybody else: serialising it is an error.
 //!
 //! The descriptor that travels is the shared one and carries no lock: a descriptor in a socket's queue
 //! would keep a dead sender alive.
 
 use crate::error::{Error, Kind, Result};
+use crate::segment::named::SegmentOptions;
 use crate::segment::open::Segment;
 use crate::sys::process;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 thread_local! {
     /// The segments of the hand-over that this thread is in the middle of.
@@ -45,30 +47,55 @@ fn with_list<R>(list: Vec<Segment>, f: impl FnOnce() -> R) -> (R, Vec<Segment>) 
     (result, list)
 }
 
+/// How a segment is written down.
+#[derive(Serialize, Deserialize)]
+enum Mention {
+    /// By its place among the descriptors that travel beside the bytes.
+    Listed(u32),
+    /// By its name, and by the number that no other segment of that name has.
+    Named { path: PathBuf, uuid: [u8; 16] },
+}
+
+fn not_reachable() -> Error {
+    Kind::NotReachable { what: "an item" }.into()
+}
+
 impl Serialize for Segment {
-    /// Only inside of a hand-over, as in an argument of `Process::spawn`.
+    /// Inside of a hand-over, as in an argument of `Process::spawn`; elsewhere only if the segment has a name.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let number = UNDER_WAY.with_borrow_mut(|list| {
+        let listed = UNDER_WAY.with_borrow_mut(|list| {
             let list = list.as_mut()?;
             let known = list.iter().position(|s| s.attachment().file_id() == self.attachment().file_id());
             let number = known.unwrap_or_else(|| {
                 list.push(self.clone());
                 list.len() - 1
             });
-            u32::try_from(number).ok()
+            u32::try_from(number).ok().map(Mention::Listed)
         });
-        match number {
-            Some(number) => serializer.serialize_u32(number),
-            None => Err(serde::ser::Error::custom(Error::from(Kind::NotReachable { what: "an item" }))),
+        let named = || {
+            let path = self.attachment().path()?.to_path_buf();
+            Some(Mention::Named { path, uuid: self.uuid() })
+        };
+        match listed.or_else(named) {
+            Some(mention) => mention.serialize(serializer),
+            None => Err(serde::ser::Error::custom(not_reachable())),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Segment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = u32::deserialize(deserializer)?;
-        let found = UNDER_WAY.with_borrow(|list| list.as_ref()?.get(usize::try_from(number).ok()?).cloned());
-        found.ok_or_else(|| serde::de::Error::custom(Error::from(Kind::NotReachable { what: "an item" })))
+        use serde::de::Error as _;
+        match Mention::deserialize(deserializer)? {
+            Mention::Listed(number) => {
+                let listed = |list: &Option<Vec<Self>>| list.as_ref()?.get(usize::try_from(number).ok()?).cloned();
+                UNDER_WAY.with_borrow(listed).ok_or_else(|| D::Error::custom(not_reachable()))
+            }
+            Mention::Named { path, uuid } => {
+                let segment = SegmentOptions::default().open_at(&path).map_err(D::Error::custom)?;
+                if segment.uuid() == uuid { Ok(segment) } else { Err(D::Error::custom(not_reachable())) }
+            }
+        }
     }
 }
 

@@ -51,7 +51,8 @@ const _: () = {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Lifetime {
-    /// Until the last participant has left or died.
+    /// Until the last participant has left. Where the last ones were killed, the name stays until it is opened
+    /// again, with everything in it, or created anew.
     #[default]
     LastLeaves,
     /// Until somebody unlinks it.
@@ -71,7 +72,8 @@ pub(crate) struct Spec {
     pub arena_len_max: u64,
     /// Bytes of the arena that are reserved at once. Rounded up to pages.
     pub arena_len_first: u64,
-    pub lifetime: Lifetime,
+    /// Of the name, if it is to have one.
+    pub lifetime: Option<Lifetime>,
 }
 
 impl Spec {
@@ -86,7 +88,7 @@ impl Spec {
             objects: 0,
             arena_len_max: 0,
             arena_len_first: 0,
-            lifetime: Lifetime::LastLeaves,
+            lifetime: None,
         }
     }
 
@@ -123,7 +125,8 @@ pub(crate) struct Header {
     /// What the kind needs to know of itself; checked by the handle.
     pub shape: [u64; 4],
     pub tag: TypeTag,
-    pub lifetime: Lifetime,
+    /// Of the name, if it was made to have one.
+    pub lifetime: Option<Lifetime>,
 }
 
 impl Header {
@@ -151,17 +154,12 @@ impl Header {
         Ok(Self { uuid, boot_id, len, kind, plan, shape, tag: spec.tag.clone(), lifetime })
     }
 
-    /// Pages of the arena at creation.
-    pub(crate) fn pages_first(&self) -> u64 {
-        self.plan.pages_of(self.len).unwrap_or(0)
-    }
-
-    /// What is reserved at creation: everything up to the table's words in use, then the pages.
-    pub(crate) fn reserved(&self) -> [Range<u64>; 2] {
-        let Plan { pages, .. } = self.plan;
-        match self.plan.backed_with(self.pages_first()) {
-            backed if backed == pages => [0..self.len, self.len..self.len],
-            backed => [0..backed, pages..self.len],
+    /// What is reserved in a file of `len` bytes: everything up to the table's words in use, then the pages.
+    pub(crate) fn backed(&self, len: u64) -> [Range<u64>; 2] {
+        let start = self.plan.pages;
+        match self.plan.backed_with(self.plan.pages_of(len).unwrap_or(0)) {
+            backed if backed == start => [0..len, len..len],
+            backed => [0..backed, start..len],
         }
     }
 
@@ -186,8 +184,9 @@ impl Header {
             type_name: self.tag.name,
             objects: self.plan.objects,
             lifetime: match self.lifetime {
-                Lifetime::LastLeaves => 0,
-                Lifetime::Persistent => 1,
+                None => 0,
+                Some(Lifetime::LastLeaves) => 1,
+                Some(Lifetime::Persistent) => 2,
             },
             arena_len_max: self.plan.pages_max * layout::PAGE,
             _reserved_1: [0; 296],
@@ -196,6 +195,21 @@ impl Header {
 }
 
 impl RawHeader {
+    /// Whether it is one of ours at all, of whatever version.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.magic == layout::MAGIC
+    }
+
+    /// Whether it says that it was made to have a name.
+    pub(crate) fn has_name(&self) -> bool {
+        self.lifetime != 0
+    }
+
+    /// Whether it says that its name is to stay when nobody is left.
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.lifetime == 2
+    }
+
     /// Checks every field against the build and against `file_len`, the length that the file really has.
     pub(crate) fn verify(&self, file_len: u64) -> Result<Header> {
         let refuse = |why: String| Error::from(Kind::NotASegment { why: why.into() });
@@ -226,8 +240,9 @@ impl RawHeader {
             return damaged(format!("{} is no kind of object", self.kind));
         };
         let lifetime = match self.lifetime {
-            0 => Lifetime::LastLeaves,
-            1 => Lifetime::Persistent,
+            0 => None,
+            1 => Some(Lifetime::LastLeaves),
+            2 => Some(Lifetime::Persistent),
             other => return damaged(format!("{other} is no lifetime")),
         };
         let pages_max = self.arena_len_max / layout::PAGE;

@@ -67,6 +67,9 @@ pub(crate) const fn reap_byte(row: u32) -> u64 {
     (1 << 61) + (1 << 32) + row as u64
 }
 
+/// Byte that whoever takes away the segment's name holds meanwhile, and that openers wait for.
+pub(crate) const NAME_BYTE: u64 = (1 << 61) + (2 << 32);
+
 /// Offset of the body in a segment of `rows` rows.
 pub(crate) const fn body_start(rows: u32) -> u64 {
     (ROWS + ROW_LEN * rows as u64).next_multiple_of(BODY_ALIGN)

@@ -1,11 +1,12 @@
 //! The segment as users hold it, and the body of its object as handles hold it.
 
 use crate::error::{Error, Result};
-use crate::segment::attachment::Attachment;
+use crate::segment::attachment::{Attachment, Found};
 use crate::segment::header::{Header, Spec};
 use crate::segment::inspect::{self, Inspection};
-use crate::segment::watcher;
-use crate::sys::{backing, liveness};
+use crate::segment::{trust, watcher};
+use crate::sys::mapping::MemoryWish;
+use crate::sys::{backing, liveness, names};
 use core::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -59,8 +60,14 @@ impl Segment {
 
     /// A new segment without a name.
     pub(crate) fn made_as(spec: &Spec) -> Result<Self> {
+        Self::made_with(spec, MemoryWish::default())
+    }
+
+    pub(crate) fn made_with(spec: &Spec, memory: MemoryWish) -> Result<Self> {
         let header = Header::new(spec, liveness::random_16(), liveness::boot_id())?;
-        Self::attach(backing::create_sealed(&header.reserved(), header.to_raw().as_bytes())?)
+        let shared = backing::create_sealed(&header.backed(header.len), header.to_raw().as_bytes())?;
+        let facts = backing::facts(shared.as_fd())?;
+        Self::attach(Found { shared, own: None, facts, header, path: None, memory })
     }
 
     /// The segment behind a descriptor that came from elsewhere. Seals, mode and size are verified before
@@ -72,11 +79,21 @@ impl Segment {
     /// one that others may open; [`is_wrong_version`](Error::is_wrong_version); [`is_corrupt`](Error::is_corrupt) for a
     /// truncated or damaged one; [`is_exhausted`](Error::is_exhausted) when all rows are taken.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
-        Self::attach(fd)
+        let facts = backing::facts(fd.as_fd())?;
+        if let Some(known) = Attachment::known(facts.id) {
+            return Ok(Self::of(known));
+        }
+        let header = trust::verify_handed(fd.as_fd(), &facts)?;
+        let path = header.lifetime.and_then(|_| names::name_of(fd.as_fd()));
+        Self::attach(Found { shared: fd, own: None, facts, header, path, memory: MemoryWish::default() })
     }
 
-    fn attach(fd: OwnedFd) -> Result<Self> {
-        Ok(Self { attachment: Attachment::of(fd, watcher::start)? })
+    pub(crate) fn attach(found: Found) -> Result<Self> {
+        Ok(Self { attachment: Attachment::of(found, watcher::start)? })
+    }
+
+    pub(crate) fn of(attachment: Arc<Attachment>) -> Self {
+        Self { attachment }
     }
 
     /// The same segment for a child that inherited this handle by `fork`: a mapping, a row and an id of its
@@ -90,7 +107,7 @@ impl Segment {
             return Ok(self.clone());
         }
         let fd = self.as_fd().try_clone_to_owned().map_err(|e| Error::io("copying a descriptor", e))?;
-        Self::attach(fd)
+        Self::from_fd(fd)
     }
 
     /// Bytes of the segment, as this process last saw it; others may have made it longer.

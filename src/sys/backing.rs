@@ -7,10 +7,8 @@
 use crate::error::{Error, Kind, Result};
 use core::ops::Range;
 use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
-use rustix::io::Errno;
-use std::fs::File;
+use rustix::io::{Errno, retry_on_intr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
 /// Which file a descriptor leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -26,6 +24,8 @@ pub(crate) struct Facts {
     pub len: u64,
     pub is_regular: bool,
     pub mode: u32,
+    pub owner: u32,
+    pub group: u32,
     /// Sealed against shrinking and against further sealing.
     pub is_sealed: bool,
     /// No new writable mapping may be made.
@@ -36,19 +36,38 @@ pub(crate) struct Facts {
 
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::SEAL);
 
-/// A new memfd, mode 0600, whose first bytes are `head`, with these ranges reserved and zero; sealed. It ends where
-/// the last of them ends.
+/// A new memfd, mode 0600, filled as [`fill`] does and sealed.
 pub(crate) fn create_sealed(ranges: &[Range<u64>], head: &[u8]) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = fs::memfd_create("mutirao", flags | MemfdFlags::NOEXEC_SEAL)
         .or_else(|_| fs::memfd_create("mutirao", flags)) // kernels before 6.3
         .map_err(|e| Error::io("making a memfd", e))?;
     fs::fchmod(&fd, Mode::RUSR | Mode::WUSR).map_err(|e| Error::io("setting the mode of a memfd", e))?;
-    reserve(fd.as_fd(), ranges)?;
-    let file = File::from(fd);
-    file.write_all_at(head, 0).map_err(|e| Error::io("writing the segment's header", e))?;
-    fs::fcntl_add_seals(&file, SEALS).map_err(|e| Error::io("sealing the segment", e))?;
-    Ok(file.into())
+    fill(fd.as_fd(), ranges, head)?;
+    fs::fcntl_add_seals(&fd, SEALS).map_err(|e| Error::io("sealing the segment", e))?;
+    Ok(fd)
+}
+
+/// Reserves these ranges of an empty file, zero but for its first bytes, `head`. It ends where the last of them ends.
+pub(crate) fn fill(fd: BorrowedFd<'_>, ranges: &[Range<u64>], head: &[u8]) -> Result<()> {
+    reserve(fd, ranges)?;
+    match retry_on_intr(|| rustix::io::pwrite(fd, head, 0)) {
+        Ok(n) if n == head.len() => Ok(()),
+        // Its memory is reserved, so nothing can be short.
+        Ok(_) => Err(Error::io("writing the segment's header", std::io::ErrorKind::WriteZero)),
+        Err(e) => Err(Error::io("writing the segment's header", e)),
+    }
+}
+
+/// Whether files of this owner are our own, or the superuser's, who may do anything to us anyway.
+pub(crate) fn is_user(owner: u32) -> bool {
+    owner == 0 || owner == rustix::process::geteuid().as_raw()
+}
+
+/// Whether this process is in the group.
+pub(crate) fn is_in_group(group: u32) -> bool {
+    group == rustix::process::getegid().as_raw()
+        || rustix::process::getgroups().is_ok_and(|groups| groups.iter().any(|g| g.as_raw() == group))
 }
 
 /// Reserves memory for these ranges of the file, which may be reserved already, and makes it longer where they
@@ -69,7 +88,9 @@ pub(crate) fn reserve(fd: BorrowedFd<'_>, ranges: &[Range<u64>]) -> Result<()> {
     for range in ranges.iter().filter(|range| !range.is_empty()) {
         match fs::fallocate(fd, FallocateFlags::empty(), range.start, range.end - range.start) {
             Ok(()) => {}
-            Err(Errno::NOSPC | Errno::NOMEM | Errno::FBIG | Errno::INVAL) => return Err(no_memory(available).into()),
+            Err(Errno::NOSPC | Errno::NOMEM | Errno::FBIG | Errno::INVAL) => {
+                return Err(no_memory(available.min(free_in_file_system(fd))).into());
+            }
             Err(e) => return Err(Error::io("reserving the segment's memory", e)),
         }
     }
@@ -87,22 +108,29 @@ pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts> {
     let stat = fs::fstat(fd).map_err(|e| Error::io("looking at a descriptor", e))?;
     let seals = fs::fcntl_get_seals(fd).unwrap_or(SealFlags::empty());
     Ok(Facts {
-        id: FileId { device: stat.st_dev, inode: stat.st_ino },
+        id: id_of(&stat),
         len: u64::try_from(stat.st_size).unwrap_or(0),
         is_regular: fs::FileType::from_raw_mode(stat.st_mode).is_file(),
         mode: stat.st_mode & 0o7777,
+        owner: stat.st_uid,
+        group: stat.st_gid,
         is_sealed: seals.contains(SEALS),
         is_write_sealed: seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE),
         committed: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
     })
 }
 
-/// The first `bytes.len()` bytes of the file, read without mapping it.
-pub(crate) fn read_head(fd: BorrowedFd<'_>, bytes: &mut [u8]) -> Result<()> {
+/// Which file this is about.
+pub(crate) fn id_of(stat: &fs::Stat) -> FileId {
+    FileId { device: stat.st_dev, inode: stat.st_ino }
+}
+
+/// `bytes.len()` bytes of the file at `offset`, read without mapping it.
+pub(crate) fn read_at(fd: BorrowedFd<'_>, bytes: &mut [u8], offset: u64) -> Result<()> {
     let mut done = 0;
     // Bounded: each round reads at least one byte or leaves.
     while let Some(rest) = bytes.get_mut(done..).filter(|r| !r.is_empty()) {
-        match rustix::io::pread(fd, rest, done as u64) {
+        match rustix::io::pread(fd, rest, offset + done as u64) {
             Ok(0) => return Err(Kind::NotASegment { why: "it is shorter than a header".into() }.into()),
             Ok(n) => done += n,
             Err(Errno::INTR) => {}
@@ -127,6 +155,14 @@ pub(crate) fn open_own(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
         }
         Err(e @ (Errno::NOENT | Errno::NOTDIR)) => Err(Kind::NoProc { source: e.into() }.into()),
         Err(e) => Err(Error::io("opening a description of our own for a segment", e)),
+    }
+}
+
+/// What the file system that `fd` is in has left, in bytes; where it has no limit of its own, no limit.
+fn free_in_file_system(fd: BorrowedFd<'_>) -> u64 {
+    match fs::fstatvfs(fd) {
+        Ok(stat) if stat.f_blocks > 0 => stat.f_bavail.saturating_mul(stat.f_frsize),
+        _ => u64::MAX,
     }
 }
 

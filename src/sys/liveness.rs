@@ -5,18 +5,29 @@
 //! (fcntl(2), "Open file description locks"; kernel/exit.c). rustix has no OFD locks, hence libc here.
 #![allow(unsafe_code)] // fcntl with a pointer to a flock of our own
 
+use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 fn fcntl(fd: BorrowedFd<'_>, command: libc::c_int, kind: libc::c_int, byte: u64) -> io::Result<libc::flock> {
+    fcntl_range(fd, command, kind, byte, 1)
+}
+
+fn fcntl_range(
+    fd: BorrowedFd<'_>,
+    command: libc::c_int,
+    kind: libc::c_int,
+    byte: u64,
+    count: u32,
+) -> io::Result<libc::flock> {
     // Built anew for each call: a left-over l_pid of an earlier answer would be refused.
     let mut lock = libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: i64::try_from(byte).unwrap_or(i64::MAX),
-        l_len: 1,
+        l_len: i64::from(count),
         l_pid: 0,
     };
     loop {
@@ -43,6 +54,28 @@ pub(crate) fn try_lock(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
     }
 }
 
+/// As `try_lock`, trying again while others hold it: `rounds` times, a millisecond apart.
+pub(crate) fn lock_patiently(fd: BorrowedFd<'_>, byte: u64, rounds: u32) -> io::Result<bool> {
+    for _ in 0..rounds {
+        if try_lock(fd, byte)? {
+            return Ok(true);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    try_lock(fd, byte)
+}
+
+/// Waits until nobody else holds `byte`, as patiently.
+pub(crate) fn await_free(fd: BorrowedFd<'_>, byte: u64, rounds: u32) -> io::Result<bool> {
+    for _ in 0..rounds {
+        if !is_held(fd, byte)? {
+            return Ok(true);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    is_held(fd, byte).map(|held| !held)
+}
+
 /// Gives the lock on `byte` back.
 pub(crate) fn unlock(fd: BorrowedFd<'_>, byte: u64) -> io::Result<()> {
     fcntl(fd, libc::F_OFD_SETLK, libc::F_UNLCK, byte).map(drop)
@@ -51,7 +84,12 @@ pub(crate) fn unlock(fd: BorrowedFd<'_>, byte: u64) -> io::Result<()> {
 /// Whether somebody else's description holds the write lock on `byte`. Asked with a read lock, so that a
 /// neighbour's read lock does not count.
 pub(crate) fn is_held(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
-    let lock = fcntl(fd, libc::F_OFD_GETLK, libc::F_RDLCK, byte)?;
+    is_any_held(fd, byte, 1)
+}
+
+/// Whether somebody else's description holds the write lock on one of `count` bytes.
+pub(crate) fn is_any_held(fd: BorrowedFd<'_>, byte: u64, count: u32) -> io::Result<bool> {
+    let lock = fcntl_range(fd, libc::F_OFD_GETLK, libc::F_RDLCK, byte, count)?;
     // The kernel's lock list is a lock: what the dead stored before it fell is visible from here on.
     core::sync::atomic::fence(core::sync::atomic::Ordering::Acquire);
     Ok(lock.l_type != libc::F_UNLCK as libc::c_short)

@@ -1,13 +1,42 @@
 //! An owned mapping of a segment's file; unmapped on drop.
 
 use crate::error::{Error, Kind, Result};
-use memmap2::{MmapOptions, MmapRaw};
+use core::ops::Range;
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Shared, readable and writable memory of a file. Only its address and length come out: no slice over
 /// bytes that others write.
 pub(crate) struct Mapping {
     raw: MmapRaw,
+}
+
+/// What a process wants of the memory beyond having it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct MemoryWish {
+    /// Every page that is reserved is mapped at once, so that no first touch is a fault.
+    pub prefault: bool,
+    /// Larger pages, where the kernel has some.
+    pub huge_pages: bool,
+}
+
+impl MemoryWish {
+    /// Asks the kernel for it, for these parts of a mapping.
+    pub(crate) fn apply(self, mapping: &Mapping, parts: &[Range<u64>]) -> Result<()> {
+        let usable = |range: &&Range<u64>| !range.is_empty() && range.end <= mapping.len();
+        if self.huge_pages {
+            // A hint: it changes nothing but speed, so a kernel that has none may ignore it.
+            let _ = mapping.raw.advise(Advice::HugePage);
+        }
+        for range in parts.iter().filter(usable).filter(|_| self.prefault) {
+            let (start, len) = (range.start as usize, (range.end - range.start) as usize);
+            mapping
+                .raw
+                .advise_range(Advice::PopulateWrite, start, len)
+                .map_err(|e| Error::io("mapping every page of a segment", e))?;
+        }
+        Ok(())
+    }
 }
 
 impl Mapping {

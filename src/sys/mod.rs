@@ -11,4 +11,5 @@ pub(crate) mod futex;
 pub(crate) mod liveness;
 pub(crate) mod mapping;
 pub(crate) mod membarrier;
+pub(crate) mod names;
 pub(crate) mod process;

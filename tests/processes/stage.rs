@@ -73,3 +73,38 @@ pub fn wait_for_hang_up(mut stream: UnixStream) {
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
 }
+
+/// A directory of a test's own for names of segments; it goes away with what is left in it.
+#[allow(dead_code)] // not every test binary meets by name
+pub struct Dir(PathBuf);
+
+#[allow(dead_code)]
+impl Dir {
+    pub fn new(test: &str) -> Self {
+        let path = PathBuf::from("/dev/shm").join(format!("mutirao-{}-{test}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.clone()
+    }
+
+    pub fn options(&self) -> mutirao::SegmentOptions {
+        mutirao::Segment::options().directory(&self.0)
+    }
+
+    /// What is in it, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

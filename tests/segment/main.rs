@@ -1,5 +1,11 @@
-//! Segments through the public API: made, handed over, inspected, refused.
+//! Segments through the public API: made, named, handed over, inspected, refused.
+
+mutirao::testing::entry!();
 
 mod foreign;
 mod golden;
+mod in_the_way;
+mod named;
 mod refused;
+#[path = "../processes/stage.rs"]
+mod stage;
