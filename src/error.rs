@@ -55,6 +55,8 @@ pub(crate) enum Kind {
     Denied { what: Cow<'static, str>, why: Cow<'static, str> },
     #[error("all {rows} rows of the segment are taken by living participants; make it with more rows or let one leave")]
     RowsFull { rows: u32 },
+    #[error("all {hands} hands of this process hold a block of the segment; finish or drop one before taking another")]
+    HandsFull { hands: u32 },
     #[error("the segment has given out all its participant ids and traces of old ones remain; recreate it")]
     IdsExhausted,
     #[error(
@@ -125,7 +127,7 @@ predicates! {
     /// The permissions of a file do not allow it, or whoever may write it is not trusted.
     is_denied: Kind::Denied { .. },
     /// No row or no id is left for another participant.
-    is_exhausted: Kind::RowsFull { .. } | Kind::IdsExhausted,
+    is_exhausted: Kind::RowsFull { .. } | Kind::IdsExhausted | Kind::HandsFull { .. },
     /// Something of the system is missing: `/proc`, or locks on open file descriptions.
     is_unsupported: Kind::NoProc { .. } | Kind::Unsupported { .. },
     /// The handle was inherited by `fork`.

@@ -55,6 +55,9 @@ pub use crate::handle::{
 #[cfg(not(mutirao_model))]
 pub use crate::process::{Options, Outcome, Process, init, testing};
 #[cfg(not(mutirao_model))]
+#[doc(hidden)]
+pub use crate::segment::bench;
+#[cfg(not(mutirao_model))]
 pub use crate::segment::{
     Inspection, Lifetime, ObjectReport, ParticipantReport, PlainData, Segment, SegmentOptions, SharedBytes, Trust,
 };

@@ -3,8 +3,10 @@
 //! other words are at worst reported as corrupt.
 #![allow(dead_code)] // models, and objects still to come, use more of a machine than today's handles
 
+pub mod blocks;
 pub mod catalog;
 pub mod lock;
+pub mod pages;
 pub mod permits;
 pub mod registry;
 pub mod ring;

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)] // the room where offsets become addresses
 
 use crate::error::{Error, Result};
+use crate::raw::blocks::Hand;
 use crate::raw::lock::RawLock;
 use crate::raw::permits::PermitsHeader;
 use crate::raw::registry::RegistryHeader;
@@ -13,7 +14,7 @@ use crate::raw::ring::RingHeader;
 use crate::raw::roster::Roster;
 use crate::raw::signal::Signal;
 use crate::raw::version::Version;
-use crate::segment::layout::{ArenaHeader, Entry, Hand, Row};
+use crate::segment::layout::{ArenaHeader, Entry, Row};
 use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use crate::sys::mapping::Mapping;
 use core::fmt;

@@ -12,11 +12,12 @@ use crate::error::{Error, Kind, Result};
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::registry::{self, RegistryHeader};
 use crate::segment::access::{Placed, Region};
+use crate::segment::arena::Arena;
 use crate::segment::growth::Growth;
 use crate::segment::header::{Header, Lifetime};
 use crate::segment::layout::{self, Entry, Row, life_byte, reap_byte};
 use crate::segment::naming::{self, Leaving};
-use crate::segment::recover;
+use crate::segment::recover::{self, Ground};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::backing::{self, Facts, FileId};
 use crate::sys::fork::{ForkWord, PerProcess};
@@ -59,7 +60,7 @@ impl Fixed {
 pub(crate) struct Attachment {
     fixed: Fixed,
     region: Region,
-    growth: Option<Growth>,
+    arena: Option<Arena>,
     fork: ForkWord,
     id: ParticipantId,
     row: u32,
@@ -129,25 +130,27 @@ impl Attachment {
         let region = Region::of(mapping);
         let fixed = Fixed::resolve(&region, plan.rows)?;
         let shared = Arc::new(shared);
-        let growth = Growth::resolve(&region, plan, plan.pages_of(facts.len).unwrap_or(0), &shared)?;
+        let pages = plan.pages_of(facts.len).unwrap_or(0);
+        let arena = Growth::resolve(&region, plan, pages, &shared)?.map(|growth| Arena::new(growth, fork));
         if !membarrier::register() {
             // Release: whoever reads it 1 fences; until then a sleeper of ours may lose a slice.
             fixed.fence_word.store(1, crate::order!(fence_word, Release));
         }
-        let (row, id) = join(&own, &fixed, &header, &region)?;
+        let (row, id) = join(&own, &fixed, &Ground { header: &header, region: &region, arena: arena.as_ref() })?;
         // Asked through the other description: a sandbox may give out the same one twice.
         let held =
             liveness::is_held(shared.as_fd(), life_byte(row)).map_err(|e| Error::io("asking for our life", e))?;
         if !held {
             return Err(Kind::Unsupported { what: "locks of open file descriptions" }.into());
         }
+        let arena = arena.map(|arena| arena.of_row(row));
         let file = facts.id;
         let stays = header.lifetime != Some(Lifetime::LastLeaves);
         let leaving = path.map(|path| Leaving { path, stays, file, shared: Arc::clone(&shared), fork });
         Ok(Self {
             fixed,
             region,
-            growth,
+            arena,
             fork,
             id,
             row,
@@ -189,15 +192,14 @@ impl Attachment {
     pub(crate) fn path(&self) -> Option<&Path> {
         self._leaving.as_ref().map(|leaving| leaving.path.as_path())
     }
-    /// The part that grows, if the segment has an arena.
+    /// The segment's blocks, if it has an arena.
     #[inline]
-    #[allow(dead_code)] // the arena comes next
-    pub(crate) fn growth(&self) -> Option<&Growth> {
-        self.growth.as_ref()
+    pub(crate) fn arena(&self) -> Option<&Arena> {
+        self.arena.as_ref()
     }
     /// Bytes of the file, as far as this process knows.
     pub(crate) fn len(&self) -> u64 {
-        self.header.plan.len_with(self.growth.as_ref().map_or(0, Growth::committed))
+        self.header.plan.len_with(self.arena.as_ref().map_or(0, |arena| arena.growth().committed()))
     }
     #[allow(dead_code)] // the catalog comes next
     /// The entries of the catalog; none where the segment has none.
@@ -211,6 +213,10 @@ impl Attachment {
     /// The part of the segment that the object's body fills.
     pub(crate) fn body(&self) -> Result<Region> {
         self.region.part(self.header.plan.body_start, self.header.plan.body_len)
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground { header: &self.header, region: &self.region, arena: self.arena.as_ref() }
     }
 
     /// Whether the participant in `row` is proven dead although its id still stands there.
@@ -245,10 +251,11 @@ impl Attachment {
         let dead =
             self.row_is_dead(row) && self.fixed.ids.get(row as usize).is_some_and(|id| id.load(Ordering::Relaxed) != 0);
         if dead {
-            settle(&self.fixed, row);
+            let ground = self.ground();
+            settle(&self.fixed, &ground, row);
             // Nobody has to wait for this: whoever meets a trace recovers it. But what the dead had in hand
             // may stand where nobody looks for long.
-            let _ = self.body().and_then(|body| recover::sweep(&body, &self.header, self));
+            let _ = ground.sweep(self);
         }
         let _ = liveness::unlock(self.own.as_fd(), reap_byte(row));
         dead
@@ -281,6 +288,9 @@ impl Drop for Attachment {
     fn drop(&mut self) {
         // In a forked child this is the parent's row; and there closing frees no lock.
         if self.fork.is_ours() {
+            if let Some(arena) = &self.arena {
+                arena.leave(self);
+            }
             registry::vacate(&self.fixed.ids, self.row as usize, self.id);
         }
     }
@@ -298,11 +308,12 @@ fn forked() -> Error {
 }
 
 /// Takes a row and an id.
-fn join(own: &OwnedFd, fixed: &Fixed, header: &Header, region: &Region) -> Result<(u32, ParticipantId)> {
+fn join(own: &OwnedFd, fixed: &Fixed, ground: &Ground<'_>) -> Result<(u32, ParticipantId)> {
     let io = |e| Error::io("taking a row of the segment", e);
     let identity = liveness::identity();
-    let start = identity.pid % header.plan.rows;
-    for row in (0..header.plan.rows).map(|i| (start + i) % header.plan.rows) {
+    let rows = ground.header.plan.rows;
+    let start = identity.pid % rows;
+    for row in (0..rows).map(|i| (start + i) % rows) {
         // An id without a living holder is worth the reap byte; so is a free row. The rest is skipped
         // without touching its bytes.
         if liveness::is_held(own.as_fd(), life_byte(row)).map_err(io)?
@@ -310,21 +321,20 @@ fn join(own: &OwnedFd, fixed: &Fixed, header: &Header, region: &Region) -> Resul
         {
             continue;
         }
-        let taken = occupy(own, fixed, header, region, row, &identity);
+        let taken = occupy(own, fixed, ground, row, &identity);
         liveness::unlock(own.as_fd(), reap_byte(row)).map_err(io)?;
         if let Some(id) = taken? {
             return Ok((row, id));
         }
     }
-    Err(Kind::RowsFull { rows: header.plan.rows }.into())
+    Err(Kind::RowsFull { rows }.into())
 }
 
 /// Takes `row`, whose reap byte is held. None: somebody lives there after all.
 fn occupy(
     own: &OwnedFd,
     fixed: &Fixed,
-    header: &Header,
-    region: &Region,
+    ground: &Ground<'_>,
     row: u32,
     identity: &Identity,
 ) -> Result<Option<ParticipantId>> {
@@ -332,8 +342,8 @@ fn occupy(
     if !liveness::try_lock(own.as_fd(), life_byte(row)).map_err(io)? {
         return Ok(None);
     }
-    settle(fixed, row);
-    let id = recover::take_id(own, &fixed.registry, &fixed.ids, header, region)?;
+    settle(fixed, ground, row);
+    let id = recover::take_id(own, &fixed.registry, &fixed.ids, ground)?;
     if let Some(who) = fixed.rows.get(row as usize) {
         who.pid.store(identity.pid, Ordering::Relaxed);
         who.start_time.store(identity.start_time, Ordering::Relaxed);
@@ -345,8 +355,11 @@ fn occupy(
 
 /// Undoes or finishes what the dead participant in `row` had announced, then frees the row. Under the
 /// row's reap byte.
-fn settle(fixed: &Fixed, row: u32) {
+fn settle(fixed: &Fixed, ground: &Ground<'_>, row: u32) {
     let Some(cell) = fixed.ids.get(row as usize).filter(|cell| cell.load(Ordering::Relaxed) != 0) else { return };
+    if let Some(dead) = ParticipantId::new(cell.load(Ordering::Relaxed)) {
+        ground.reap_hands(row, dead);
+    }
     if let Some(who) = fixed.rows.get(row as usize) {
         // Objects of this format need no second place for a claim, so nothing is ever announced.
         who.announced.iter().for_each(|word| word.store(0, Ordering::Relaxed));

@@ -11,9 +11,10 @@
 #![allow(dead_code)] // what allocates from it comes next
 
 use crate::error::{Error, Kind, Result};
+use crate::raw::blocks::Hand;
 use crate::segment::access::{Placed, Region, Shared};
 use crate::segment::header::FIRST_STEP;
-use crate::segment::layout::{ArenaHeader, HANDS_PER_ROW, Hand, PAGE, Plan};
+use crate::segment::layout::{ArenaHeader, HANDS_PER_ROW, PAGE, Plan};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::backing;
 use core::fmt;
@@ -165,7 +166,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     fn growth(segment: &Segment) -> &Growth {
-        segment.attachment().growth().unwrap()
+        segment.attachment().arena().unwrap().growth()
     }
 
     #[test]

@@ -17,6 +17,8 @@
 //!   pages      4096 each, growing at the end of the file
 //! ```
 
+use crate::raw::blocks::Hand;
+use crate::raw::pages::PagesHeader;
 use crate::raw::registry::RegistryHeader;
 use crate::sync::{AtomicU32, AtomicU64};
 
@@ -151,19 +153,10 @@ pub(crate) struct Entry {
     pub _reserved_1: [AtomicU64; 32],
 }
 
-/// What one thread of a participant has in hand: a block of the arena on its way into a structure or out of it.
-#[repr(C, align(32))]
-pub(crate) struct Hand {
-    pub on: AtomicU64,
-    pub unit: AtomicU64,
-    pub generation: AtomicU64,
-    pub place: AtomicU64,
-}
-
 /// What the arena and the catalog know of themselves.
 #[repr(C, align(128))]
 pub(crate) struct ArenaHeader {
-    pub _reserved_1: [AtomicU64; 48],
+    pub pages: PagesHeader,
     /// The catalog's part.
     pub _reserved_2: [AtomicU64; 16],
 }
@@ -243,7 +236,8 @@ const _: () = {
     assert!(IDS + 4 * ROWS_MAX as u64 <= ROWS);
     assert!(body_start(64) == 6144);
     assert!(size_of::<Entry>() == 256 && align_of::<Entry>() == 64);
-    assert!(size_of::<Hand>() == 32 && offset_of!(Hand, place) == 24);
+    assert!(size_of::<Hand>() == 32 && align_of::<Hand>() == 32);
+    assert!(size_of::<PagesHeader>() == 384);
     assert!(size_of::<ArenaHeader>() == 512 && offset_of!(ArenaHeader, _reserved_2) == 384);
 };
 

@@ -5,7 +5,12 @@
 //! process* measured, never against a number found in the segment.
 
 pub(crate) mod access;
+pub(crate) mod adopt;
+pub(crate) mod allocate;
+pub(crate) mod arena;
 pub(crate) mod attachment;
+#[doc(hidden)]
+pub mod bench;
 pub(crate) mod body;
 pub(crate) mod cells;
 pub(crate) mod foreign;
@@ -19,6 +24,9 @@ pub(crate) mod naming;
 pub(crate) mod open;
 pub(crate) mod plain;
 pub(crate) mod recover;
+pub(crate) mod seats;
+pub(crate) mod spans;
+pub(crate) mod supply;
 pub(crate) mod tag;
 pub(crate) mod trust;
 pub(crate) mod watcher;
@@ -30,3 +38,6 @@ pub use self::named::SegmentOptions;
 pub use self::open::Segment;
 pub use self::plain::PlainData;
 pub use self::trust::Trust;
+
+#[cfg(test)]
+mod arena_tests;

@@ -6,6 +6,7 @@
 
 use crate::error::{Kind, Result};
 use crate::participant::{Liveness, ParticipantId};
+use crate::raw::blocks::BlockRef;
 use crate::raw::lock::RawLock;
 use crate::raw::permits::{Permits, PermitsHeader};
 use crate::raw::registry;
@@ -14,6 +15,7 @@ use crate::raw::ring_word::Geometry;
 use crate::raw::roster::Roster;
 use crate::raw::version::Version;
 use crate::segment::access::{Placed, Region};
+use crate::segment::arena::Arena;
 use crate::segment::cells::{CellWords, QueuePlan};
 use crate::segment::header::Header;
 use crate::segment::layout::{self, ObjectKind};
@@ -58,14 +60,12 @@ pub(crate) fn take_id(
     own: &OwnedFd,
     registry: &registry::RegistryHeader,
     ids: &Placed<[AtomicU32]>,
-    header: &Header,
-    region: &Region,
+    ground: &Ground<'_>,
 ) -> Result<ParticipantId> {
     let taken = registry.take_id(|half| {
         let Some(stand_in) = ParticipantId::new(ParticipantId::MASK) else { return false };
         let newcomer = Newcomer { own, ids, stand_in };
-        let body = region.part(header.plan.body_start, header.plan.body_len);
-        if body.and_then(|body| sweep(&body, header, &newcomer)).is_err() {
+        if ground.sweep(&newcomer).is_err() {
             return false;
         }
         // A row that is held without an id belongs to a newcomer who may have taken an id of this half already.
@@ -77,8 +77,37 @@ pub(crate) fn take_id(
     taken.map_err(|_| Kind::IdsExhausted.into())
 }
 
+/// Where traces of the dead can stand in a segment.
+pub(crate) struct Ground<'a> {
+    pub header: &'a Header,
+    pub region: &'a Region,
+    pub arena: Option<&'a Arena>,
+}
+
+impl Ground<'_> {
+    /// Removes every trace of the dead. The number of traces.
+    pub(crate) fn sweep(&self, life: &impl Liveness) -> Result<u32> {
+        let body = self.region.part(self.header.plan.body_start, self.header.plan.body_len)?;
+        let traces = sweep(&body, self.header, life)?;
+        Ok(traces.saturating_add(self.arena.map_or(0, |arena| arena.sweep(life))))
+    }
+
+    /// Settles what the dead participant in `row` had in hand. Under the row's reap byte.
+    pub(crate) fn reap_hands(&self, row: u32, dead: ParticipantId) {
+        if let Some(arena) = self.arena {
+            arena.reap_hands(row, dead, |place, block| self.refers(place, block));
+        }
+    }
+
+    /// Whether the place of a structure refers to this block. In doubt yes: a block that is lost for good does
+    /// less harm than one that two have.
+    fn refers(&self, _place: u64, _block: BlockRef) -> bool {
+        true
+    }
+}
+
 /// Removes every trace of the dead from the object. The number of traces.
-pub(crate) fn sweep(body: &Region, header: &Header, life: &impl Liveness) -> Result<u32> {
+fn sweep(body: &Region, header: &Header, life: &impl Liveness) -> Result<u32> {
     let [first, second, ..] = header.shape;
     match header.kind {
         ObjectKind::Empty => Ok(0),

@@ -1,0 +1,481 @@
+//! Pages that blocks are cut from: runs of them are taken and given back under one lock, and a run that is cut into
+//! small blocks has one owner at a time, who alone allocates from it.
+//!
+//! A page has one word in a table:
+//!
+//! ```text
+//!  63       32 31     9 8     3   2   1  0
+//! ┌───────────┬────────┬───────┬─────┬─────┐
+//! │ pages     │ owner  │ class │SPARE│ HEAD│   the first page of a run
+//! ├───────────┴────────┴───────┴─────┼─────┤
+//! │ pages back to the first          │ BODY│   one of the others
+//! └──────────────────────────────────┴─────┘   all zero: FREE
+//! ```
+//!
+//! | from | to | by whom |
+//! |---|---|---|
+//! | FREE ... | BODY ..., then HEAD(owner) | the lock's holder; the head is written last, and decides |
+//! | HEAD(me), BODY ... | FREE ... | the lock's holder who also owns the run (or knows that it was freed); the head first |
+//! | BODY without a head | FREE | repair: the next holder after one that died |
+//! | HEAD(me) | HEAD(nobody) | the owner, who found the run full |
+//! | HEAD(nobody) | HEAD(nobody, SPARE) | who frees a block in it: it is worth a look |
+//! | HEAD(nobody), HEAD(dead) | HEAD(me) | anyone who wants to allocate from it, by compare-and-swap |
+//!
+//! SPARE is a hint: it may be missing where two were at it at once, and be there where nothing is free any more.
+//!
+//! `generations` is a number above all generations of blocks in free pages, so that a block never gets a
+//! generation again that an old reference to the same place may name.
+//!
+//! # Memory ordering
+//!
+//! Who takes a run, or adopts one, sees what its owners before did.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use crate::order;
+use crate::participant::ParticipantId;
+use crate::raw::lock::RawLock;
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, fence, mark};
+
+/// Size classes that a header has room for hints of.
+pub const CLASSES_MAX: usize = 32;
+/// The class of a run that is one block.
+pub const WHOLE: u32 = 63;
+
+/// What all runs share. All-zero: every page is free.
+#[repr(C, align(128))]
+pub struct PagesHeader {
+    lock: RawLock,
+    _reserved_1: AtomicU32,
+    /// All pages below are taken. Under the lock.
+    low: AtomicU64,
+    /// Above all generations in free pages. Under the lock.
+    generations: AtomicU64,
+    _reserved_2: [AtomicU64; 13],
+    /// For each class, one page more than the head of a run that somebody freed a block in. Hints.
+    hints: [AtomicU64; CLASSES_MAX],
+}
+
+/// The word of a page, read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PageWord(u64);
+
+/// What a page's word says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageState {
+    /// In no run.
+    Free,
+    /// The first page of a run.
+    Head(Run),
+    /// In the run whose first page stands so many pages before.
+    Body(u64),
+    /// No such state.
+    Corrupt,
+}
+
+/// A run of pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// How many pages.
+    pub pages: u32,
+    /// What it is cut into, below 64.
+    pub class: u32,
+    /// Who allocates from it.
+    pub owner: Option<ParticipantId>,
+    /// Whether somebody freed a block in it since its last owner left.
+    pub is_spare: bool,
+}
+
+/// Pages that are in no run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FreePages {
+    /// All of them.
+    pub all: u64,
+    /// The longest row.
+    pub row: u64,
+    /// The row at the end.
+    pub end: u64,
+}
+
+const HEAD: u64 = 1;
+const BODY: u64 = 2;
+const SPARE: u64 = 1 << 2;
+const CLASS_SHIFT: u32 = 3;
+const OWNER_SHIFT: u32 = 9;
+const PAGES_SHIFT: u32 = 32;
+
+impl PageWord {
+    /// The first page of a run.
+    pub const fn head(run: Run) -> Self {
+        let owner = match run.owner {
+            Some(id) => id.get() as u64,
+            None => 0,
+        };
+        let spare = if run.is_spare { SPARE } else { 0 };
+        let class = (run.class & WHOLE) as u64;
+        Self((run.pages as u64) << PAGES_SHIFT | owner << OWNER_SHIFT | class << CLASS_SHIFT | spare | HEAD)
+    }
+
+    const fn body(back: u64) -> Self {
+        Self(back << 2 | BODY)
+    }
+
+    /// What the word says.
+    #[inline]
+    pub fn state(self) -> PageState {
+        match self.0 & 3 {
+            0 if self.0 == 0 => PageState::Free,
+            HEAD if self.0 >> PAGES_SHIFT != 0 => PageState::Head(Run {
+                pages: (self.0 >> PAGES_SHIFT) as u32,
+                class: (self.0 >> CLASS_SHIFT) as u32 & WHOLE,
+                owner: ParticipantId::new((self.0 >> OWNER_SHIFT) as u32 & ParticipantId::MASK),
+                is_spare: self.0 & SPARE != 0,
+            }),
+            BODY if self.0 >> 2 != 0 => PageState::Body(self.0 >> 2),
+            _ => PageState::Corrupt,
+        }
+    }
+}
+
+impl fmt::Debug for PageWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.state(), f)
+    }
+}
+
+impl PagesHeader {
+    /// Every page is free.
+    pub fn new() -> Self {
+        Self {
+            lock: RawLock::new(),
+            _reserved_1: AtomicU32::new(0),
+            low: AtomicU64::new(0),
+            generations: AtomicU64::new(0),
+            _reserved_2: [(); 13].map(|()| AtomicU64::new(0)),
+            hints: [(); CLASSES_MAX].map(|()| AtomicU64::new(0)),
+        }
+    }
+
+    /// The lock under which runs are taken and given back. Who gets it after a death repairs first.
+    #[inline]
+    pub fn lock_field(&self) -> &RawLock {
+        &self.lock
+    }
+
+    /// The head of a run of this class that may have free blocks.
+    pub fn hint(&self, class: u32) -> Option<u64> {
+        self.hints.get(class as usize)?.load(Relaxed).checked_sub(1)
+    }
+
+    /// Notes that a run of this class may have free blocks.
+    pub fn set_hint(&self, class: u32, page: u64) {
+        if let Some(hint) = self.hints.get(class as usize) {
+            hint.store(page.saturating_add(1), Relaxed);
+        }
+    }
+
+    /// The generation from which blocks in newly taken pages count. Under the lock.
+    pub fn generations(&self) -> u64 {
+        self.generations.load(Relaxed)
+    }
+
+    /// Notes that blocks had generations below `end`, before their pages are given back. Under the lock.
+    pub fn note_generations(&self, end: u64) {
+        if end > self.generations.load(Relaxed) {
+            self.generations.store(end, Relaxed);
+        }
+    }
+}
+
+impl Default for PagesHeader {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for PagesHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lock {:?}, all taken below page {}", self.lock, self.low.load(Relaxed))
+    }
+}
+
+/// The pages that this process knows of. Taking and giving back is for the lock's holder, who repaired first if it
+/// got the lock after a death.
+#[derive(Clone, Copy, Debug)]
+pub struct Pages<'a> {
+    /// What all runs share.
+    pub header: &'a PagesHeader,
+    /// A word for each page.
+    pub table: &'a [AtomicU64],
+}
+
+impl Pages<'_> {
+    fn word(&self, page: u64) -> Option<&AtomicU64> {
+        self.table.get(usize::try_from(page).ok()?)
+    }
+
+    fn len(&self) -> u64 {
+        self.table.len() as u64
+    }
+
+    /// The run that begins at `page`, if all of it is among the pages that we know of.
+    #[inline]
+    pub fn run(&self, page: u64) -> Option<Run> {
+        // Acquire: who meets a run sees how it was laid out, and that its owner is registered.
+        match PageWord(self.word(page)?.load(order!(page_look, Acquire))).state() {
+            PageState::Head(run) if page + u64::from(run.pages) <= self.len() => Some(run),
+            _ => None,
+        }
+    }
+
+    /// The run that `page` is in, and its first page.
+    #[inline]
+    pub fn run_around(&self, page: u64) -> Option<(u64, Run)> {
+        let word = PageWord(self.word(page)?.load(order!(page_look, Acquire)));
+        let head = match word.state() {
+            PageState::Head(_) => page,
+            PageState::Body(back) => page.checked_sub(back)?,
+            _ => return None,
+        };
+        let run = self.run(head)?;
+        (page - head < u64::from(run.pages)).then_some((head, run))
+    }
+
+    /// The first run at `from` or behind it, without a lock: what is found may be gone.
+    pub fn next_run(&self, from: u64) -> Option<(u64, Run)> {
+        // Bounded by the pages that we know of.
+        (from..self.len()).find_map(|page| self.run(page).map(|run| (page, run)))
+    }
+
+    /// The first place where `pages` pages in a row are free. Under the lock.
+    pub fn find(&self, pages: u32) -> Option<u64> {
+        // A `low` beyond what we know of is another's who knows of more.
+        let mut page = self.next_free(self.header.low.load(Relaxed));
+        self.set_low(page);
+        while page < self.len() {
+            let end = self.end_of_free(page, u64::from(pages));
+            if end - page >= u64::from(pages) {
+                return Some(page);
+            }
+            page = self.next_free(end);
+        }
+        None
+    }
+
+    /// Takes the free pages at `page`, which `find` found, as a run. Under the lock. Its memory is laid out before.
+    pub fn take(&self, page: u64, run: Run) {
+        for back in 1..u64::from(run.pages) {
+            if let Some(word) = self.word(page + back) {
+                word.store(PageWord::body(back).0, Relaxed);
+            }
+        }
+        if let Some(head) = self.word(page) {
+            // Decides: a body without a head is repaired away.
+            head.store(PageWord::head(run).0, order!(page_take, Release));
+        }
+        if self.header.low.load(Relaxed) == page {
+            self.set_low(page + u64::from(run.pages));
+        }
+    }
+
+    /// Gives the run at `page` back. Under the lock, by its owner or by who knows that it is free.
+    pub fn give_back(&self, page: u64, run: Run) {
+        let Some(head) = self.word(page) else { return };
+        head.store(0, Relaxed);
+        // The body only afterwards: free pages inside of a run would be taken twice.
+        fence(order!(page_give_back, Release));
+        for at in page + 1..page + u64::from(run.pages) {
+            if let Some(word) = self.word(at) {
+                word.store(0, Relaxed);
+            }
+        }
+        if page < self.header.low.load(Relaxed) {
+            self.set_low(page);
+        }
+    }
+
+    /// Frees what a dead holder of the lock left half taken or half given back. Under the lock, over all pages that
+    /// the file has. The pages that were freed.
+    pub fn repair(&self) -> u64 {
+        mark("pages: repaired");
+        self.set_low(0);
+        let (mut page, mut freed) = (0, 0);
+        while let Some(word) = self.word(page) {
+            match PageWord(word.load(Relaxed)).state() {
+                PageState::Head(run) if page + u64::from(run.pages) <= self.len() => page += u64::from(run.pages),
+                PageState::Free => page += 1,
+                _ => {
+                    word.store(0, Relaxed);
+                    (page, freed) = (page + 1, freed + 1);
+                }
+            }
+        }
+        freed
+    }
+
+    /// Makes the run at `page`, whose owner is nobody or dead, ours.
+    pub fn adopt(&self, page: u64, run: Run, me: ParticipantId) -> bool {
+        let mine = Run { owner: Some(me), is_spare: false, ..run };
+        // Sees what the owner before did, and passes our registration on.
+        self.change(page, run, mine, order!(page_adopt, AcqRel))
+    }
+
+    /// Leaves a run that is ours to whoever adopts it. False: it is not ours any more.
+    pub fn abandon(&self, page: u64, run: Run, is_spare: bool) -> bool {
+        // Passes on what we did with its blocks.
+        self.change(page, run, Run { owner: None, is_spare, ..run }, order!(page_abandon, Release))
+    }
+
+    /// Notes that the run at `page` has a free block, if it has no owner who would find it. True: it was noted now.
+    pub fn note_spare(&self, page: u64, run: Run) -> bool {
+        // Release: who adopts it because of the hint finds the block free.
+        run.owner.is_none()
+            && !run.is_spare
+            && self.change(page, run, Run { is_spare: true, ..run }, order!(page_spare, Release))
+    }
+
+    fn change(&self, page: u64, from: Run, to: Run, order: crate::sync::Ordering) -> bool {
+        let (from, to) = (PageWord::head(from).0, PageWord::head(to).0);
+        self.word(page).is_some_and(|word| word.compare_exchange(from, to, order, Relaxed).is_ok())
+    }
+
+    /// How many pages are free, how many in one row at most, and how many at the end. A snapshot.
+    pub fn free(&self) -> FreePages {
+        let mut free = FreePages::default();
+        let mut page = 0;
+        while page < self.len() {
+            let start = self.next_free(page);
+            let end = self.end_of_free(start, self.len());
+            let row = end - start;
+            free.all += row;
+            free.row = free.row.max(row);
+            free.end = row; // of the last row, which is empty unless it ends where the pages do
+            page = end.max(page + 1);
+        }
+        free
+    }
+
+    /// Looks for free pages from the start again: for whoever finds nothing although there should be something.
+    pub fn forget_low(&self) {
+        self.set_low(0);
+    }
+
+    fn set_low(&self, page: u64) {
+        self.header.low.store(page, Relaxed);
+    }
+
+    /// The first free page at `page` or behind it.
+    fn next_free(&self, mut page: u64) -> u64 {
+        while let Some(word) = self.word(page) {
+            match PageWord(word.load(Relaxed)).state() {
+                PageState::Free => break,
+                PageState::Head(run) => page += u64::from(run.pages),
+                _ => page += 1,
+            }
+        }
+        page
+    }
+
+    /// The end of the free pages from `page` on, as far as `most` of them.
+    fn end_of_free(&self, page: u64, most: u64) -> u64 {
+        let free = |at: &u64| self.word(*at).is_some_and(|word| word.load(Relaxed) == 0);
+        (page..page.saturating_add(most)).take_while(free).last().map_or(page, |last| last + 1)
+    }
+}
+
+#[cfg(all(test, not(mutirao_model)))]
+mod tests {
+    use super::{FreePages, PageState, PageWord, Pages, PagesHeader, Run, WHOLE};
+    use crate::participant::ParticipantId;
+    use crate::sync::{AtomicU64, Ordering::Relaxed};
+
+    fn run(pages: u32) -> Run {
+        Run { pages, class: 5, owner: ParticipantId::new(9), is_spare: false }
+    }
+
+    #[test]
+    fn a_word_says_what_it_was_made_of() {
+        for run in [run(1), Run { pages: u32::MAX, class: WHOLE, owner: None, is_spare: true }] {
+            assert_eq!(PageWord::head(run).state(), PageState::Head(run));
+        }
+        assert_eq!(PageWord::body(7).state(), PageState::Body(7));
+        for bits in [1, 2, 3, 4, u64::from(u32::MAX) & !2, u64::MAX] {
+            assert_eq!(PageWord(bits).state(), PageState::Corrupt, "{bits:#x}");
+        }
+    }
+
+    #[test]
+    fn runs_are_taken_from_the_low_end_and_given_back() {
+        let header = PagesHeader::new();
+        let table: [AtomicU64; 8] = Default::default();
+        let pages = Pages { header: &header, table: &table };
+        for (at, count) in [(0, 2), (2, 3), (5, 3)] {
+            assert_eq!(pages.find(count), Some(at));
+            pages.take(at, run(count));
+        }
+        assert_eq!((pages.find(1), pages.run_around(4)), (None, Some((2, run(3)))));
+        pages.give_back(2, run(3));
+        assert_eq!((pages.find(4), pages.find(3), pages.run_around(3)), (None, Some(2), None));
+        assert_eq!(pages.next_run(1), Some((5, run(3))));
+        pages.give_back(0, run(2));
+        pages.give_back(5, run(3));
+        assert_eq!(pages.find(8), Some(0));
+        pages.take(3, run(2));
+        assert_eq!(pages.free(), FreePages { all: 6, row: 3, end: 3 });
+        pages.take(6, run(2));
+        assert_eq!(pages.free(), FreePages { all: 4, row: 3, end: 0 });
+    }
+
+    #[test]
+    fn repair_frees_what_has_no_head() {
+        let header = PagesHeader::new();
+        let table: [AtomicU64; 8] = Default::default();
+        let pages = Pages { header: &header, table: &table };
+        pages.take(1, run(2));
+        pages.take(4, run(3));
+        table[4].store(0, Relaxed);
+        assert_eq!((pages.repair(), pages.repair(), pages.find(5)), (2, 0, Some(3)));
+        assert_eq!(pages.run_around(2), Some((1, run(2))));
+    }
+
+    #[test]
+    fn an_owner_leaves_and_another_comes() {
+        let (header, table) = (PagesHeader::new(), [AtomicU64::new(0)]);
+        let pages = Pages { header: &header, table: &table };
+        pages.take(0, run(1));
+        assert!(!pages.note_spare(0, run(1)) && pages.abandon(0, run(1), false) && !pages.abandon(0, run(1), false));
+        let left = pages.run(0).unwrap();
+        assert!(pages.note_spare(0, left) && !pages.adopt(0, left, ParticipantId::new(3).unwrap()));
+        let spare = pages.run(0).unwrap();
+        assert!(spare.is_spare && pages.adopt(0, spare, ParticipantId::new(3).unwrap()));
+        assert_eq!(pages.run(0).unwrap().owner, ParticipantId::new(3));
+    }
+
+    #[test]
+    fn any_words_end_in_an_answer() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed
+        };
+        for _ in 0..2000 {
+            let header = PagesHeader::new();
+            let table = [(); 6].map(|()| AtomicU64::new(random() >> (random() % 64) & !(random() & random())));
+            header.low.store(random() >> (random() % 64), Relaxed);
+            let pages = Pages { header: &header, table: &table };
+            for page in 0..7 {
+                pages.run_around(page);
+                pages.next_run(page);
+            }
+            pages.find(random() as u32);
+            pages.repair();
+            if let Some(at) = pages.find(2) {
+                pages.take(at, run(2));
+                pages.give_back(at, run(2));
+            }
+        }
+    }
+}

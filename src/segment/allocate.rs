@@ -1,0 +1,255 @@
+//! Taking a block, and having it in hand until it stands in a structure.
+//!
+//! A small block is the next free one of the seat's run: a look at its word, the announcement, and one plain store. A larger one
+//! is a run of its own, taken under the lock of the arena.
+
+#![allow(dead_code)] // catalog and queues use more of it as they come
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind, Result};
+use crate::participant::Liveness;
+use crate::raw::blocks::{self, BlockRef, GENERATION_MASK, Hand, Way};
+use crate::raw::pages::{Run, WHOLE};
+use crate::segment::arena::Arena;
+use crate::segment::layout::{HANDS_PER_ROW, PAGE};
+use crate::segment::seats::{Current, SEATS, Seated};
+use crate::segment::spans::{self, Cut, SMALL_MAX, WORDS};
+use crate::sync::AtomicU64;
+use core::fmt;
+use std::time::Duration;
+
+/// Rounds of a call that finds a run with free blocks and then none in it.
+const ROUNDS: u32 = 100;
+/// How often a call looks for a seat before it says that there is none.
+const SEAT_LOOKS: u32 = 200;
+
+/// A free block that the seat may take.
+struct Candidate<'a> {
+    word: &'a AtomicU64,
+    words: &'a [AtomicU64],
+    reference: BlockRef,
+    page: u64,
+    index: u32,
+}
+
+/// A block that belongs to this process: announced, so that it is freed if the process dies, and freed when this is
+/// dropped, unless it stands in a structure by then.
+///
+/// To publish it: [`set_place`](Self::set_place), then store [`reference`](Self::reference) there, then
+/// [`published`](Self::published).
+#[must_use = "the block is freed when this is dropped"]
+pub(crate) struct InHand<'a, L: Liveness> {
+    arena: &'a Arena,
+    life: &'a L,
+    seated: Seated<'a>,
+    hand: &'a Hand,
+    word: &'a AtomicU64,
+    words: &'a [AtomicU64],
+    reference: BlockRef,
+    page: u64,
+    index: u32,
+    class: u32,
+}
+
+impl<'a, L: Liveness> InHand<'a, L> {
+    /// The block's memory.
+    #[inline]
+    pub(crate) fn words(&self) -> &'a [AtomicU64] {
+        self.words
+    }
+
+    /// Bytes of the block, at least what was asked for.
+    #[inline]
+    pub(crate) fn len(&self) -> u64 {
+        8 * self.words.len() as u64
+    }
+
+    /// What a structure stores to refer to the block.
+    #[inline]
+    pub(crate) fn reference(&self) -> BlockRef {
+        self.reference
+    }
+
+    /// Says where the block is about to stand, before it is stored there.
+    #[inline]
+    pub(crate) fn set_place(&self, place: u64) {
+        self.hand.set_place(place);
+        blocks::enliven(self.word, self.life.me(), self.reference.generation);
+    }
+
+    /// The block stands in its structure and is no longer ours.
+    #[inline]
+    pub(crate) fn published(self) -> BlockRef {
+        let reference = self.reference;
+        if self.arena.fork.is_ours() {
+            self.hand.clear();
+        }
+        self.leave();
+        reference
+    }
+
+    /// Gives the seat up and forgets the rest.
+    #[inline]
+    fn leave(self) {
+        let this = core::mem::ManuallyDrop::new(self);
+        this.seated.leave();
+    }
+}
+
+impl<L: Liveness> Drop for InHand<'_, L> {
+    #[inline]
+    fn drop(&mut self) {
+        // In a forked child the block is the parent's.
+        if !self.arena.fork.is_ours() {
+            return;
+        }
+        blocks::release(self.word, self.reference.generation);
+        self.hand.clear();
+        if self.class == WHOLE {
+            self.arena.give_back_whole(self.life, self.page);
+        } else if let Some(current) = self.seated.run(self.class)
+            && current.page == self.page
+        {
+            // The next one gets the same block, whose memory is near.
+            self.seated.set_run(self.class, Current { next: self.index, ..current });
+        }
+    }
+}
+
+impl<L: Liveness> fmt::Debug for InHand<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes at {:?}", self.len(), self.reference)
+    }
+}
+
+impl Arena {
+    /// A block of at least `bytes` bytes, aligned to 64, with whatever its last owner left in it. It is in hand, and
+    /// free again when that is dropped or when this process dies, until it is said to be
+    /// [`published`](InHand::published).
+    ///
+    /// # Errors
+    ///
+    /// Out of memory, with the bytes needed and the largest block to be had; exhausted, when all hands of the process
+    /// hold something; damaged.
+    #[inline]
+    pub(crate) fn allocate<'a, L: Liveness>(&'a self, life: &'a L, bytes: u64) -> Result<InHand<'a, L>> {
+        self.allocate_until(life, bytes, Deadline::NEVER)
+    }
+
+    /// As [`allocate`](Self::allocate), aligned to 128, for the body of an object.
+    pub(crate) fn allocate_body<'a, L: Liveness>(&'a self, life: &'a L, bytes: u64) -> Result<InHand<'a, L>> {
+        let bytes = if bytes <= SMALL_MAX { spans::class_size(spans::class_of_aligned(bytes)) } else { bytes };
+        self.allocate_until(life, bytes, Deadline::NEVER)
+    }
+
+    /// As [`allocate`](Self::allocate); the deadline is for the turn at the pages, behind others who allocate.
+    #[inline]
+    pub(crate) fn allocate_until<'a, L: Liveness>(
+        &'a self,
+        life: &'a L,
+        bytes: u64,
+        deadline: Deadline,
+    ) -> Result<InHand<'a, L>> {
+        let seated = match self.seats.sit() {
+            Some(seated) => seated,
+            None => self.wait_for_a_seat()?,
+        };
+        if bytes > SMALL_MAX {
+            return self.allocate_whole(life, seated, bytes, deadline);
+        }
+        let class = spans::class_of(bytes);
+        for _ in 0..ROUNDS {
+            if let Some(Candidate { word, words, reference, page, index }) = self.next_block(life, &seated, class) {
+                let hand = self.hand(&seated)?;
+                hand.announce(reference, 0, Way::In);
+                blocks::hold(word, life.me(), reference.generation);
+                return Ok(InHand { arena: self, life, seated, hand, word, words, reference, page, index, class });
+            }
+            // Ends with an error, or with a run that has a free block, unless somebody scribbles.
+            self.refill(life, &seated, class, deadline)?;
+        }
+        Err(Error::corrupt("the arena", "its free blocks are not free"))
+    }
+
+    /// The next free block of the seat's run of this class.
+    #[inline]
+    fn next_block(&self, life: &impl Liveness, seated: &Seated<'_>, class: u32) -> Option<Candidate<'_>> {
+        let Current { page, next, found } = seated.run(class)?;
+        let run = self.pages().run(page)?;
+        if run.class != class || run.owner != Some(life.me()) {
+            return None;
+        }
+        let cut = Cut::of(run)?;
+        let states = self.growth.places::<AtomicU64>(page * PAGE + WORDS, u64::from(cut.count)).ok()?;
+        let (mut index, mut found) = (next, found);
+        for _ in 0..=cut.count {
+            let Some(word) = states.get(index as usize) else {
+                // Once round: a run in which little became free meanwhile is left to others.
+                if found.saturating_mul(8) < cut.count {
+                    return None;
+                }
+                (index, found) = (0, 0);
+                continue;
+            };
+            let now = blocks::look(word);
+            if now.is_free() {
+                seated.set_run(class, Current { page, next: index + 1, found: (found + 1).min(cut.count) });
+                let words = self.growth.places::<AtomicU64>(page * PAGE + cut.offset(index), cut.size / 8).ok()?;
+                let reference = cut.reference(page, index, (now.generation() + 1) & GENERATION_MASK);
+                return Some(Candidate { word, words, reference, page, index });
+            }
+            index += 1;
+        }
+        None
+    }
+
+    /// A block that is a run of its own.
+    #[cold]
+    fn allocate_whole<'a, L: Liveness>(
+        &'a self,
+        life: &'a L,
+        seated: Seated<'a>,
+        bytes: u64,
+        deadline: Deadline,
+    ) -> Result<InHand<'a, L>> {
+        let too_large = || self.out_of_memory(bytes);
+        let count = spans::whole_pages(bytes).ok_or_else(too_large)?;
+        let hand = self.hand(&seated)?;
+        let run = Run { pages: count, class: WHOLE, owner: None, is_spare: false };
+        let cut = Cut::of(run).ok_or_else(too_large)?;
+        let mut reference = BlockRef { unit: 0, generation: 0 };
+        let page = self.take_run(life, &seated, run, bytes, deadline, |page, base| {
+            reference = cut.reference(page, 0, base.wrapping_add(1) & GENERATION_MASK);
+            hand.announce(reference, 0, Way::In);
+            blocks::hold(self.growth.place(page * PAGE + WORDS)?, life.me(), reference.generation);
+            Ok(())
+        });
+        let placed = page.and_then(|page| {
+            let word = self.growth.place(page * PAGE + WORDS)?;
+            Ok((page, word, self.growth.places(page * PAGE + cut.first, cut.size / 8)?))
+        });
+        let (page, word, words) = placed.inspect_err(|_| hand.clear())?;
+        Ok(InHand { arena: self, life, seated, hand, word, words, reference, page, index: 0, class: WHOLE })
+    }
+
+    #[inline]
+    fn hand(&self, seated: &Seated<'_>) -> Result<&Hand> {
+        let index = self.row as usize * SEATS + seated.index();
+        self.growth.hands().get(index).ok_or_else(|| Error::corrupt("the arena", "it has no hands for this row"))
+    }
+
+    #[cold]
+    fn wait_for_a_seat(&self) -> Result<Seated<'_>> {
+        for look in 0..SEAT_LOOKS {
+            if look < SEAT_LOOKS / 2 {
+                std::thread::yield_now()
+            } else {
+                std::thread::sleep(Duration::from_micros(100))
+            }
+            if let Some(seated) = self.seats.sit() {
+                return Ok(seated);
+            }
+        }
+        Err(Kind::HandsFull { hands: HANDS_PER_ROW }.into())
+    }
+}

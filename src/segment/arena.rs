@@ -1,0 +1,213 @@
+//! The allocator of a segment: blocks of any size up to its own, for all participants at once.
+//!
+//! A small block (up to 8 KiB) is cut from a run of pages that one seat of one participant allocates from, so taking it
+//! and freeing it are plain stores; a larger one is a run of its own. Who may do what with a block's word is in
+//! `raw/blocks.rs`, with a page's in `raw/pages.rs`; where new runs come from is in `supply.rs`.
+//!
+//! Nothing that is read from the segment is trusted: a reference, a run or a word that makes no sense leads to
+//! nothing, and no address is formed beyond the pages that this process knows to be backed.
+
+#![allow(dead_code)] // catalog and queues use more of it as they come
+
+use crate::error::{Error, Result};
+use crate::participant::{Liveness, ParticipantId};
+use crate::raw::blocks::{self, BlockRef, Hand, Reaped};
+use crate::raw::pages::{Pages, Run, WHOLE};
+use crate::segment::access::Region;
+use crate::segment::growth::Growth;
+use crate::segment::layout::{HANDS_PER_ROW, PAGE};
+use crate::segment::seats::Seats;
+use crate::segment::spans::{Cut, UNIT, WORDS};
+use crate::sync::{AtomicU64, Ordering::Relaxed};
+use crate::sys::fork::ForkWord;
+use core::fmt;
+
+/// The arena of a segment, as one process sees it.
+pub(crate) struct Arena {
+    pub(in crate::segment) growth: Growth,
+    pub(in crate::segment) seats: Seats,
+    /// Where the search for runs that others left goes on.
+    pub(in crate::segment) rover: AtomicU64,
+    pub(in crate::segment) fork: ForkWord,
+    pub(in crate::segment) row: u32,
+}
+
+/// A block, found by its reference.
+#[derive(Clone, Copy)]
+struct Found<'a> {
+    page: u64,
+    run: Run,
+    cut: Cut,
+    word: &'a AtomicU64,
+}
+
+/// What an arena says of itself, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Usage {
+    /// Blocks in structures and in hands.
+    pub used: u64,
+    /// Pages in no run, and free blocks.
+    pub free: u64,
+    /// Reserved so far.
+    pub committed: u64,
+    /// The most that it can have.
+    pub largest: u64,
+}
+
+impl Arena {
+    /// The arena of a participant that has no row yet.
+    pub(crate) fn new(growth: Growth, fork: ForkWord) -> Self {
+        Self { growth, seats: Seats::new(), rover: AtomicU64::new(0), fork, row: u32::MAX }
+    }
+
+    /// The arena of the participant in `row`.
+    pub(crate) fn of_row(self, row: u32) -> Self {
+        Self { row, ..self }
+    }
+
+    pub(crate) fn growth(&self) -> &Growth {
+        &self.growth
+    }
+
+    #[inline]
+    pub(in crate::segment) fn pages(&self) -> Pages<'_> {
+        Pages { header: &self.growth.header().pages, table: self.growth.table() }
+    }
+
+    /// All words of the block behind a reference, if it is LIVE or HELD in that generation.
+    #[inline]
+    pub(crate) fn words(&self, block: BlockRef) -> Option<&[AtomicU64]> {
+        let found = self.find(block)?;
+        let now = blocks::look(found.word);
+        if now.is_free() || now.generation() != block.generation {
+            return None;
+        }
+        self.growth.places(block.unit * UNIT, found.cut.size / 8).ok()
+    }
+
+    /// The memory of a block, kept mapped by the result.
+    pub(crate) fn region(&self, block: BlockRef) -> Result<Region> {
+        let len = self.words(block).ok_or_else(|| no_block(block))?.len();
+        self.growth.part(block.unit * UNIT, 8 * len as u64)
+    }
+
+    /// Frees the block that a structure gave us the exclusive right to. False: it is not LIVE in that generation: it was
+    /// freed before, or never was one.
+    #[inline]
+    pub(crate) fn free(&self, life: &impl Liveness, block: BlockRef) -> bool {
+        let Some(found) = self.find(block) else { return false };
+        if !blocks::free(found.word, block.generation) {
+            return false;
+        }
+        self.after_free(life, &found);
+        true
+    }
+
+    /// Says that the block, which a structure gave us the exclusive right to, moves to another place of it, before it
+    /// is stored there: then it no longer matters what whoever put it into the structure announced.
+    #[inline]
+    pub(crate) fn settle(&self, block: BlockRef) -> bool {
+        self.find(block).is_some_and(|found| blocks::settle(found.word, block.generation))
+    }
+
+    #[inline]
+    fn after_free(&self, life: &impl Liveness, found: &Found<'_>) {
+        if found.run.class == WHOLE {
+            self.give_back_whole(life, found.page);
+        } else if let Some(run) = self.pages().run(found.page)
+            && run.owner.is_none()
+            && self.pages().note_spare(found.page, run)
+        {
+            self.pages().header.set_hint(run.class, found.page);
+        }
+    }
+
+    /// The block behind a reference, whatever its word says.
+    #[inline]
+    fn find(&self, block: BlockRef) -> Option<Found<'_>> {
+        let at = block.unit.checked_mul(UNIT)?;
+        let page = at / PAGE;
+        if page >= self.growth.committed() {
+            self.growth.refresh().ok()?;
+        }
+        let (page, run) = self.run_around(page)?;
+        let cut = Cut::of(run)?;
+        let index = cut.index_at(at - page * PAGE)?;
+        let word = self.growth.place(page * PAGE + WORDS + 8 * u64::from(index)).ok()?;
+        Some(Found { page, run, cut, word })
+    }
+
+    #[inline]
+    fn run_around(&self, page: u64) -> Option<(u64, Run)> {
+        self.pages().run_around(page).or_else(|| self.run_around_refreshed(page))
+    }
+
+    /// A run that ends beyond what we knew of.
+    #[cold]
+    fn run_around_refreshed(&self, page: u64) -> Option<(u64, Run)> {
+        let before = self.growth.committed();
+        (self.growth.refresh().ok()? > before).then(|| self.pages().run_around(page)).flatten()
+    }
+
+    /// Settles what the dead participant in `row` had in hand. `refers`: whether a place of a structure refers to a
+    /// block; in doubt yes. May be repeated. How many blocks were freed.
+    pub(crate) fn reap_hands(&self, row: u32, dead: ParticipantId, refers: impl Fn(u64, BlockRef) -> bool) -> u32 {
+        let mut freed = 0;
+        for hand in self.hands_of(row) {
+            let reaped = hand.reap(dead, |block| self.find(block).map(|found| found.word), &refers);
+            if let Reaped::Freed(block) = reaped {
+                freed += 1;
+                // A run of its own stays until somebody needs pages: this may be a newcomer who can hold no lock.
+                if let Some(found) = self.find(block)
+                    && let Some(run) = self.pages().run(found.page)
+                {
+                    self.pages().note_spare(found.page, run);
+                }
+            }
+        }
+        freed
+    }
+
+    fn hands_of(&self, row: u32) -> &[Hand] {
+        let start = row as usize * HANDS_PER_ROW as usize;
+        self.growth.hands().get(start..start + HANDS_PER_ROW as usize).unwrap_or_default()
+    }
+
+    /// What it says of itself. A snapshot; walks all runs.
+    pub(crate) fn usage(&self) -> Usage {
+        let committed = self.growth.refresh().unwrap_or(self.growth.committed());
+        let pages = self.pages();
+        let mut usage = Usage {
+            used: 0,
+            free: pages.free().all * PAGE,
+            committed: committed * PAGE,
+            largest: self.growth.pages_max() * PAGE,
+        };
+        let mut from = 0;
+        while let Some((page, run)) = pages.next_run(from) {
+            from = page + u64::from(run.pages);
+            let Some(cut) = Cut::of(run) else { continue };
+            let words = self.growth.places::<AtomicU64>(page * PAGE + WORDS, u64::from(cut.count)).unwrap_or_default();
+            let free = words.iter().filter(|word| blocks::BlockWord::from_bits(word.load(Relaxed)).is_free()).count();
+            usage.free += free as u64 * cut.size;
+            usage.used += (words.len() - free) as u64 * cut.size;
+        }
+        usage
+    }
+
+    /// Frees what is still in hand although the participant leaves: its guards were forgotten.
+    pub(in crate::segment) fn free_forgotten(&self, me: ParticipantId) {
+        self.reap_hands(self.row, me, |_, _| true);
+    }
+}
+
+impl fmt::Debug for Arena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {:?}", self.growth, self.growth.header().pages)
+    }
+}
+
+#[cold]
+fn no_block(block: BlockRef) -> Error {
+    Error::corrupt("the segment", format!("there is no block at {:#x} of generation {}", block.unit, block.generation))
+}

@@ -1,0 +1,168 @@
+//! Who of this process's threads may use which hand: a *seat* is a hand of the participant's row and the runs from
+//! which whoever sits there allocates. Private memory.
+//!
+//! A seat is taken for as long as a block is in hand, by one exchange on a word that usually belongs to the same thread.
+//! So runs are never used by two threads at once, a thread that ends leaves nothing behind, and a thread that
+//! needs memory can look through the seats that nobody uses at the moment.
+
+use crate::segment::spans::CLASSES;
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::cell::Cell;
+
+/// Seats of a process in one segment: as many as a row has hands.
+pub(crate) const SEATS: usize = crate::segment::layout::HANDS_PER_ROW as usize;
+
+/// A seat. Aligned so that two do not share a cache line.
+#[repr(align(128))]
+struct Seat {
+    taken: AtomicU32,
+    /// The run of each class that is allocated from, see [`Current`]. Only whoever sits here touches them.
+    runs: [AtomicU64; CLASSES],
+}
+
+/// The seats of this process.
+pub(crate) struct Seats(Box<[Seat]>);
+
+/// A seat that is taken.
+pub(crate) struct Seated<'a> {
+    seat: &'a Seat,
+    index: usize,
+}
+
+/// Where a seat stands in a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Current {
+    /// First page of the run, below 2^36.
+    pub page: u64,
+    /// The block to look at next, below 2^12.
+    pub next: u32,
+    /// Blocks found since the run was begun from its start, below 2^12.
+    pub found: u32,
+}
+
+impl Current {
+    const PAGE_BITS: u32 = 40;
+    const FIELD: u64 = (1 << 12) - 1;
+
+    fn pack(self) -> u64 {
+        (self.page + 1) | u64::from(self.next) << Self::PAGE_BITS | u64::from(self.found) << (Self::PAGE_BITS + 12)
+    }
+
+    #[inline]
+    fn unpack(bits: u64) -> Option<Self> {
+        Some(Self {
+            page: (bits & ((1 << Self::PAGE_BITS) - 1)).checked_sub(1)?,
+            next: (bits >> Self::PAGE_BITS & Self::FIELD) as u32,
+            found: (bits >> (Self::PAGE_BITS + 12)) as u32,
+        })
+    }
+}
+
+static THREADS: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    /// The seat that this thread tries first.
+    static USUAL: Cell<u32> = const { Cell::new(u32::MAX) };
+}
+
+#[inline]
+fn usual() -> usize {
+    USUAL.with(|usual| match usual.get() {
+        u32::MAX => {
+            let mine = THREADS.fetch_add(1, Relaxed) % SEATS as u32;
+            usual.set(mine);
+            mine as usize
+        }
+        mine => mine as usize,
+    })
+}
+
+impl Seats {
+    pub(crate) fn new() -> Self {
+        let seat = || Seat { taken: AtomicU32::new(0), runs: [const { AtomicU64::new(0) }; CLASSES] };
+        Self((0..SEATS).map(|_| seat()).collect())
+    }
+
+    /// A free seat, this thread's usual one if possible.
+    #[inline]
+    pub(crate) fn sit(&self) -> Option<Seated<'_>> {
+        let first = usual();
+        self.try_sit(first).or_else(|| self.sit_elsewhere(first))
+    }
+
+    #[cold]
+    fn sit_elsewhere(&self, first: usize) -> Option<Seated<'_>> {
+        (1..SEATS).find_map(|i| self.try_sit((first + i) % SEATS))
+    }
+
+    /// This seat, if it is free.
+    #[inline]
+    pub(crate) fn try_sit(&self, index: usize) -> Option<Seated<'_>> {
+        let seat = self.0.get(index)?;
+        // Sees the runs as whoever sat here left them.
+        (seat.taken.swap(1, crate::order!(seat_take, Acquire)) == 0).then(|| Seated { seat, index })
+    }
+}
+
+impl Seated<'_> {
+    /// Its number, which is also that of its hand.
+    #[inline]
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The run of this class.
+    #[inline]
+    pub(crate) fn run(&self, class: u32) -> Option<Current> {
+        Current::unpack(self.seat.runs.get(class as usize)?.load(Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn set_run(&self, class: u32, current: Current) {
+        if let Some(run) = self.seat.runs.get(class as usize) {
+            run.store(current.pack(), Relaxed);
+        }
+    }
+
+    /// The run of this class, which is no longer this seat's.
+    pub(crate) fn take_run(&self, class: u32) -> Option<Current> {
+        let run = self.seat.runs.get(class as usize)?;
+        let current = Current::unpack(run.load(Relaxed));
+        run.store(0, Relaxed);
+        current
+    }
+}
+
+impl Seated<'_> {
+    /// Gives the seat up; nothing may be done with it afterwards.
+    #[inline]
+    pub(crate) fn leave(&self) {
+        self.seat.taken.store(0, crate::order!(seat_leave, Release));
+    }
+}
+
+impl Drop for Seated<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Current, SEATS, Seats};
+
+    #[test]
+    fn a_seat_has_one_sitter_and_remembers_its_runs() {
+        let seats = Seats::new();
+        let all: Vec<_> = (0..SEATS).map(|_| seats.sit().unwrap()).collect();
+        assert!(seats.sit().is_none());
+        let current = Current { page: (1 << 36) - 1, next: 225, found: 4095 };
+        all[3].set_run(5, current);
+        let index = all[3].index();
+        drop(all);
+        let seated = seats.try_sit(index).unwrap();
+        assert_eq!((seated.run(5), seated.run(4), seated.run(99)), (Some(current), None, None));
+        assert_eq!((seated.take_run(5), seated.run(5)), (Some(current), None));
+    }
+}

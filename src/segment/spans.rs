@@ -1,0 +1,175 @@
+//! How pages are cut into blocks: size classes, and where blocks stand in a run. Arithmetic only.
+//!
+//! ```text
+//! a run of pages        0  generation from which its blocks count
+//!                       8  reserved
+//!                      64  the word of each block
+//!     multiple of 128      the blocks, one behind the other
+//! ```
+//!
+//! Classes are the multiples of 64 up to 512 bytes, then four for each doubling up to 8 KiB. A larger block is a run of
+//! its own: one word, and the block at 128.
+
+use crate::raw::blocks::BlockRef;
+use crate::raw::pages::{Run, WHOLE};
+use crate::segment::layout::PAGE;
+
+/// Number of size classes.
+pub(crate) const CLASSES: usize = 24;
+/// The largest block that shares a run.
+pub(crate) const SMALL_MAX: u64 = 8192;
+/// Bytes of a unit, in which references count; and the alignment of a block.
+pub(crate) const UNIT: u64 = 64;
+/// Offset of the words in a run.
+pub(crate) const WORDS: u64 = 64;
+
+/// The smallest class for `bytes`, at most [`SMALL_MAX`].
+#[inline]
+pub(crate) const fn class_of(bytes: u64) -> u32 {
+    if bytes <= 512 {
+        return bytes.saturating_sub(1) as u32 / 64;
+    }
+    let last = bytes - 1;
+    let doubling = last.ilog2();
+    8 + (doubling - 9) * 4 + (last >> (doubling - 2)) as u32 % 4
+}
+
+/// Bytes of a block of `class`.
+pub(crate) const fn class_size(class: u32) -> u64 {
+    if class < 8 {
+        return (class as u64 + 1) * 64;
+    }
+    (5 + (class as u64 - 8) % 4) << (7 + (class - 8) / 4)
+}
+
+/// The smallest class for `bytes` whose blocks are aligned to 128.
+pub(crate) const fn class_of_aligned(bytes: u64) -> u32 {
+    let class = class_of(bytes);
+    if class_size(class).is_multiple_of(128) { class } else { class + 1 }
+}
+
+/// Pages of a run that is cut into blocks of `class`, where there is room.
+pub(crate) const fn pages_of(class: u32) -> u32 {
+    if class < 12 { 4 } else { 16 }
+}
+
+/// The least pages that hold a block of `class`.
+pub(crate) const fn least_pages_of(class: u32) -> u32 {
+    (128 + class_size(class)).div_ceil(PAGE) as u32
+}
+
+/// Pages of a block that is a run of its own. None: beyond all segments.
+pub(crate) fn whole_pages(bytes: u64) -> Option<u32> {
+    u32::try_from(bytes.checked_add(128)?.div_ceil(PAGE)).ok()
+}
+
+/// How a run is cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Cut {
+    /// Bytes of a block.
+    pub size: u64,
+    /// Number of blocks.
+    pub count: u32,
+    /// Offset of the first one in the run.
+    pub first: u64,
+}
+
+impl Cut {
+    const fn new(size: u64, pages: u32) -> Self {
+        let room = pages as u64 * PAGE;
+        let mut count = (room - WORDS) / (size + 8);
+        loop {
+            let first = (WORDS + 8 * count).next_multiple_of(128);
+            if count == 0 || first + count * size <= room {
+                return Self { size, count: count as u32, first };
+            }
+            count -= 1;
+        }
+    }
+
+    /// How this run is cut. None: it is no run of ours.
+    #[inline]
+    pub(crate) fn of(run: Run) -> Option<Self> {
+        match CUTS.get(run.class as usize) {
+            Some(cut) if run.pages == pages_of(run.class) => Some(*cut),
+            Some(cut) => Some(Self::new(cut.size, run.pages)).filter(|cut| cut.count > 0 && run.pages < 64),
+            None if run.class == WHOLE => Some(Self { size: u64::from(run.pages) * PAGE - 128, count: 1, first: 128 }),
+            None => None,
+        }
+    }
+
+    /// The block that begins at `offset` of the run.
+    #[inline]
+    pub(crate) fn index_at(&self, offset: u64) -> Option<u32> {
+        let at = offset.checked_sub(self.first)?;
+        if self.count == 1 {
+            return (at == 0).then_some(0);
+        }
+        // Sizes of shared runs fit 32 bits, where a division is cheap.
+        let (at, size) = (u32::try_from(at).ok()?, self.size as u32);
+        let index = at / size;
+        (index < self.count && index * size == at).then_some(index)
+    }
+
+    /// Offset of block `index` in the run.
+    #[inline]
+    pub(crate) const fn offset(&self, index: u32) -> u64 {
+        self.first + index as u64 * self.size
+    }
+
+    /// The reference to block `index` of the run that begins at `page`.
+    #[inline]
+    pub(crate) const fn reference(&self, page: u64, index: u32, generation: u64) -> BlockRef {
+        BlockRef { unit: (page * PAGE + self.offset(index)) / UNIT, generation }
+    }
+}
+
+/// Runs of the usual number of pages.
+static CUTS: [Cut; CLASSES] = {
+    let mut cuts = [Cut { size: 0, count: 0, first: 0 }; CLASSES];
+    let mut class = 0;
+    while class < CLASSES as u32 {
+        cuts[class as usize] = Cut::new(class_size(class), pages_of(class));
+        class += 1;
+    }
+    cuts
+};
+
+const _: () = {
+    assert!(class_size(CLASSES as u32 - 1) == SMALL_MAX && class_of(SMALL_MAX) == CLASSES as u32 - 1);
+    assert!(CLASSES <= crate::raw::pages::CLASSES_MAX);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::{CLASSES, Cut, SMALL_MAX, class_of, class_of_aligned, class_size, least_pages_of, pages_of};
+    use crate::raw::pages::{Run, WHOLE};
+    use crate::segment::layout::PAGE;
+
+    #[test]
+    fn a_class_is_the_smallest_that_fits() {
+        for bytes in 0..=SMALL_MAX {
+            let class = class_of(bytes);
+            assert!(class_size(class) >= bytes && (class == 0 || class_size(class - 1) < bytes), "{bytes}");
+            let aligned = class_of_aligned(bytes);
+            assert!(class_size(aligned) >= bytes && class_size(aligned).is_multiple_of(128) && aligned <= class + 1);
+        }
+    }
+
+    #[test]
+    fn blocks_lie_in_their_run_and_are_found_again() {
+        for class in 0..CLASSES as u32 {
+            for pages in [pages_of(class), least_pages_of(class)] {
+                let cut = Cut::of(Run { pages, class, owner: None, is_spare: false }).unwrap();
+                assert!(cut.count > 0 && 64 + 8 * u64::from(cut.count) <= cut.first);
+                assert!(cut.offset(cut.count) <= u64::from(pages) * PAGE && cut.count < 1 << 12);
+                let found: Vec<_> = (0..u64::from(pages) * PAGE).filter_map(|at| cut.index_at(at)).collect();
+                assert_eq!(found, (0..cut.count).collect::<Vec<_>>());
+            }
+        }
+        let whole = Cut::of(Run { pages: u32::MAX, class: WHOLE, owner: None, is_spare: false }).unwrap();
+        assert_eq!((whole.index_at(128), whole.index_at(192), whole.size % 64), (Some(0), None, 0));
+        assert_eq!(Cut::of(Run { pages: 9, class: 24, owner: None, is_spare: false }), None);
+        assert_eq!(Cut::of(Run { pages: 1, class: 23, owner: None, is_spare: false }), None);
+    }
+}

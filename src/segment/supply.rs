@@ -1,0 +1,309 @@
+//! Where an arena's runs come from, and where they go: the slow half of the allocator.
+//!
+//! A seat whose run is used up looks, in this order, for one that somebody left and in which blocks became free again; for free
+//! pages; for runs that are wholly free and give their pages back; for more pages at the end of the file. Runs of dead
+//! participants are like those that somebody left.
+//!
+//! Pages change hands under the lock of the arena. A holder who died left at worst a run half written, which the
+//! next one frees (`Pages::repair`), over all pages that the file has by then.
+
+use crate::deadline::Deadline;
+use crate::error::{Error, Kind, Result};
+use crate::participant::Liveness;
+use crate::raw::blocks::{BlockWord, GENERATION_MASK};
+use crate::raw::lock::{Acquired, RawLock, Refused};
+use crate::raw::pages::{Run, WHOLE};
+use crate::segment::adopt::{Asked, Search};
+use crate::segment::arena::Arena;
+use crate::segment::layout::PAGE;
+use crate::segment::seats::{Current, SEATS, Seated};
+use crate::segment::spans::{self, CLASSES, Cut, WORDS};
+use crate::sync::{AtomicU64, Ordering::Relaxed, Patience};
+
+/// The lock of the arena, held.
+struct Locked<'a>(&'a RawLock);
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        self.0.release(false);
+    }
+}
+
+impl Arena {
+    /// Gives the seat a run of this class in which a block is free.
+    #[cold]
+    pub(in crate::segment) fn refill<L: Liveness>(
+        &self,
+        life: &L,
+        seated: &Seated<'_>,
+        class: u32,
+        deadline: Deadline,
+    ) -> Result<()> {
+        if let Some(old) = seated.take_run(class) {
+            self.leave_run(life, class, old.page, deadline)?;
+        }
+        if self.adopt_any(life, seated, class, Search::Few) {
+            return Ok(());
+        }
+        let usual = spans::pages_of(class);
+        let mut taken = self.take_span(life, seated, class, usual, Search::Few, deadline);
+        for round in 0..3 {
+            match taken {
+                Err(error) if error.is_out_of_memory() => {}
+                other => return other,
+            }
+            if self.adopt_any(life, seated, class, Search::All) {
+                return Ok(());
+            }
+            taken = match round {
+                0 => self.take_span(life, seated, class, usual, Search::All, deadline),
+                1 => self.take_span(life, seated, class, spans::least_pages_of(class), Search::All, deadline),
+                _ => {
+                    // The last resort: what this process keeps at seats that nobody uses at the moment.
+                    self.empty_seats(life, Some(seated), deadline)?;
+                    self.take_span(life, seated, class, spans::least_pages_of(class), Search::All, deadline)
+                }
+            };
+        }
+        if self.adopt_any(life, seated, class, Search::All) { Ok(()) } else { taken }
+    }
+
+    /// A new run for the seat.
+    fn take_span<L: Liveness>(
+        &self,
+        life: &L,
+        seated: &Seated<'_>,
+        class: u32,
+        pages: u32,
+        search: Search,
+        deadline: Deadline,
+    ) -> Result<()> {
+        let run = Run { pages, class, owner: Some(life.me()), is_spare: false };
+        let cut = Cut::of(run).ok_or_else(|| Error::corrupt("the arena", "a run without blocks"))?;
+        let lay_out = |page: u64, base: u64| {
+            let words = self.growth.places::<AtomicU64>(page * PAGE + WORDS, u64::from(cut.count))?;
+            let free = BlockWord::free(base & GENERATION_MASK).bits();
+            words.iter().for_each(|word| word.store(free, Relaxed));
+            Ok(())
+        };
+        let page = match search {
+            Search::Few => self.take_free(life, run, deadline, lay_out)?.ok_or_else(|| self.out_of_memory(cut.size))?,
+            Search::All => self.take_run(life, seated, run, cut.size, deadline, lay_out)?,
+        };
+        seated.set_run(class, Current { page, next: 0, found: 0 });
+        Ok(())
+    }
+
+    /// Takes a run, from wherever pages are to be had. `lay_out` writes what is in it before anybody can find it; it
+    /// gets the first page and the generation from which blocks count. `bytes` is what was asked for.
+    pub(in crate::segment) fn take_run<L: Liveness>(
+        &self,
+        life: &L,
+        seated: &Seated<'_>,
+        run: Run,
+        bytes: u64,
+        deadline: Deadline,
+        mut lay_out: impl FnMut(u64, u64) -> Result<()>,
+    ) -> Result<u64> {
+        if let Some(page) = self.take_free(life, run, deadline, &mut lay_out)? {
+            return Ok(page);
+        }
+        self.give_back_unused(life, deadline)?;
+        self.growth.refresh()?;
+        if let Some(page) = self.take_free(life, run, deadline, &mut lay_out)? {
+            return Ok(page);
+        }
+        // Others may take what we add. Whoever does so got memory; bounded all the same.
+        for round in 0..16 {
+            if let Err(error) = self.grow(run.pages, bytes) {
+                if round > 0 || !error.is_out_of_memory() {
+                    return Err(error);
+                }
+                self.empty_seats(life, Some(seated), deadline)?;
+                self.give_back_unused(life, deadline)?;
+            }
+            if let Some(page) = self.take_free(life, run, deadline, &mut lay_out)? {
+                return Ok(page);
+            }
+        }
+        Err(self.out_of_memory(bytes))
+    }
+
+    /// Takes a run from the free pages that there are.
+    fn take_free<L: Liveness>(
+        &self,
+        life: &L,
+        run: Run,
+        deadline: Deadline,
+        mut lay_out: impl FnMut(u64, u64) -> Result<()>,
+    ) -> Result<Option<u64>> {
+        let _locked = self.lock(life, deadline)?;
+        let pages = self.pages();
+        let Some(page) = pages.find(run.pages) else { return Ok(None) };
+        let base = pages.header.generations();
+        self.growth.place::<AtomicU64>(page * PAGE)?.store(base, Relaxed);
+        lay_out(page, base)?;
+        pages.take(page, run);
+        Ok(Some(page))
+    }
+
+    /// More pages at the end: as many as are needed, or an eighth of what there is.
+    fn grow(&self, pages: u32, bytes: u64) -> Result<u64> {
+        let now = self.growth.refresh()?;
+        let missing = u64::from(pages).saturating_sub(self.pages().free().end).max(1);
+        let most = self.growth.pages_max();
+        if now + missing > most {
+            return Err(self.out_of_memory(bytes));
+        }
+        let generous = (now + missing.max(now / 8)).min(most);
+        if generous > now + missing
+            && let Ok(pages) = self.growth.grow(generous)
+        {
+            return Ok(pages);
+        }
+        self.growth.grow(now + missing)
+    }
+
+    /// The lock, and what it guards whole.
+    fn lock<L: Liveness>(&self, life: &L, deadline: Deadline) -> Result<Locked<'_>> {
+        let lock = self.pages().header.lock_field();
+        let what = "the turn at the pages of the segment";
+        match lock.acquire(life, &mut Patience::new(deadline)) {
+            Ok(Acquired::Clean) => Ok(Locked(lock)),
+            Ok(Acquired::AfterDeath) => {
+                // The dead one may have known of more pages than we did.
+                if let Err(error) = self.growth.refresh() {
+                    lock.release(true);
+                    return Err(error);
+                }
+                self.pages().repair();
+                Ok(Locked(lock))
+            }
+            Err(Refused::TimedOut | Refused::Busy) => Err(Kind::Timeout { what }.into()),
+            Err(Refused::Contended) => Err(Kind::Contended { what, rounds: 1000 }.into()),
+            Err(Refused::Corrupt) => Err(Error::corrupt("the arena", "its lock holds what no participant writes")),
+        }
+    }
+
+    /// Leaves a run of ours to others, or gives its pages back if nothing is in it.
+    fn leave_run<L: Liveness>(&self, life: &L, class: u32, page: u64, deadline: Deadline) -> Result<()> {
+        let pages = self.pages();
+        let Some(run) = pages.run(page).filter(|run| run.class == class && run.owner == Some(life.me())) else {
+            return Ok(()); // it was not ours any more
+        };
+        let Some(cut) = Cut::of(run) else { return Ok(()) };
+        if self.is_unused(page, cut) {
+            let locked = self.lock(life, deadline).inspect_err(|_| {
+                pages.abandon(page, run, true);
+            })?;
+            self.give_back(page, run, cut);
+            drop(locked);
+            return Ok(());
+        }
+        pages.abandon(page, run, false);
+        // Who freed a block meanwhile took us for the owner and noted nothing.
+        if self.free_blocks(page, cut) > 0
+            && let Some(left) = pages.run(page)
+            && left.class == class
+            && pages.note_spare(page, left)
+        {
+            pages.header.set_hint(class, page);
+        }
+        Ok(())
+    }
+
+    /// Gives the pages of a run back that is ours and unused. Under the lock.
+    fn give_back(&self, page: u64, run: Run, cut: Cut) {
+        let base = self.growth.place::<AtomicU64>(page * PAGE).map_or(0, |base| base.load(Relaxed));
+        let words = self.growth.places::<AtomicU64>(page * PAGE + WORDS, u64::from(cut.count)).unwrap_or_default();
+        let allocated = |word: &AtomicU64| {
+            BlockWord::from_bits(word.load(Relaxed)).generation().wrapping_sub(base) & GENERATION_MASK
+        };
+        let most = words.iter().map(allocated).max().unwrap_or(0);
+        let pages = self.pages();
+        pages.header.note_generations(base.wrapping_add(most).wrapping_add(1));
+        pages.give_back(page, run);
+    }
+
+    /// Gives back a run that is one block, which is free.
+    #[cold]
+    pub(in crate::segment) fn give_back_whole<L: Liveness>(&self, life: &L, page: u64) {
+        // If the lock is not to be had, whoever needs pages finds that it is free.
+        let Ok(_locked) = self.lock(life, Deadline::NEVER) else { return };
+        self.give_back_if_free(page);
+    }
+
+    /// Under the lock.
+    fn give_back_if_free(&self, page: u64) {
+        if let Some(run) = self.pages().run(page)
+            && run.class == WHOLE
+            && let Some(cut) = Cut::of(run)
+            && self.is_unused(page, cut)
+        {
+            self.give_back(page, run, cut);
+        }
+    }
+
+    /// Gives back the pages of all runs that nobody living owns and nothing is in.
+    fn give_back_unused<L: Liveness>(&self, life: &L, deadline: Deadline) -> Result<()> {
+        let mut asked = Asked::new(life);
+        let mut from = 0;
+        while let Some((page, run)) = self.pages().next_run(from) {
+            from = page + u64::from(run.pages);
+            let Some(cut) = Cut::of(run) else { continue };
+            if !self.is_unused(page, cut) || !asked.is_left(run.owner) {
+                continue;
+            }
+            let locked = self.lock(life, deadline)?;
+            if run.class == WHOLE {
+                self.give_back_if_free(page);
+            } else if self.pages().adopt(page, run, life.me()) {
+                let mine = Run { owner: Some(life.me()), is_spare: false, ..run };
+                if self.is_unused(page, cut) {
+                    self.give_back(page, mine, cut);
+                } else {
+                    self.pages().abandon(page, mine, true);
+                }
+            }
+            drop(locked);
+        }
+        let _locked = self.lock(life, deadline)?;
+        self.pages().forget_low();
+        Ok(())
+    }
+
+    /// Leaves the runs of our seat, and of all that nobody sits on.
+    fn empty_seats<L: Liveness>(&self, life: &L, ours: Option<&Seated<'_>>, deadline: Deadline) -> Result<()> {
+        let leave = |seated: &Seated<'_>| -> Result<()> {
+            for class in 0..CLASSES as u32 {
+                if let Some(current) = seated.take_run(class) {
+                    self.leave_run(life, class, current.page, deadline)?;
+                }
+            }
+            Ok(())
+        };
+        ours.map_or(Ok(()), leave)?;
+        (0..SEATS).filter_map(|index| self.seats.try_sit(index)).try_for_each(|seated| leave(&seated))
+    }
+
+    /// Leaves everything to others, at the end of the participant.
+    pub(crate) fn leave<L: Liveness>(&self, life: &L) {
+        self.free_forgotten(life.me());
+        let _ = self.empty_seats(life, None, Deadline::NOW);
+    }
+
+    /// What to say when there is no block of `bytes` bytes.
+    #[cold]
+    pub(in crate::segment) fn out_of_memory(&self, bytes: u64) -> Error {
+        let free = self.pages().free();
+        let room = self.growth.pages_max().saturating_sub(self.growth.committed());
+        let available = free.row.max(free.end + room).saturating_mul(PAGE).saturating_sub(128);
+        Kind::OutOfMemory {
+            what: "a block in the segment".into(),
+            needed: bytes,
+            available,
+            advice: "free something in it, or make it larger",
+        }
+        .into()
+    }
+}
