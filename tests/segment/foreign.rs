@@ -1,6 +1,6 @@
 //! Memory that `shared_memory` made, as raw bytes for us; and segments of ours under its eyes.
 
-use mutirao::SharedBytes;
+use mutirao::{Lifetime, Segment, SharedBytes};
 use rustix::fs::{MemfdFlags, fallocate, ftruncate, memfd_create};
 use shared_memory::{Shmem, ShmemConf};
 use std::sync::atomic::Ordering;
@@ -173,4 +173,98 @@ fn a_descriptor_is_enough() {
     let (one, other) = (SharedBytes::from_fd(fd.try_clone().unwrap()).unwrap(), SharedBytes::from_fd(fd).unwrap());
     one.store(100, &3_u16).unwrap();
     assert_eq!(other.load::<u16>(100).unwrap(), 3);
+}
+
+// --- names ---------------------------------------------------------------------------------------------
+
+fn name(test: &str) -> String {
+    format!("mutirao-{}-{test}", std::process::id())
+}
+
+#[test]
+fn a_segment_of_ours_is_seen_by_theirs_and_survives_them() {
+    let name = name("ours");
+    let ours = Segment::create(&name, 1 << 20).unwrap();
+    let theirs = ShmemConf::new().os_id(format!("/{name}")).open().unwrap();
+    assert_eq!(theirs.len() as u64, ours.len());
+    assert!(their_bytes(&theirs).starts_with(b"mutirao\0"));
+    assert!(!theirs.is_owner());
+    drop(theirs);
+    assert_eq!(Segment::open(&name).unwrap().uuid(), ours.uuid());
+    // Only the last of ours takes the name away; then they do not find it either.
+    drop(ours);
+    assert!(ShmemConf::new().os_id(format!("/{name}")).open().is_err());
+}
+
+#[test]
+fn neither_takes_the_others_name() {
+    let (ours, theirs) = (name("taken-by-us"), name("taken-by-them"));
+    let segment = Segment::create(&ours, 1 << 20).unwrap();
+    assert!(matches!(
+        ShmemConf::new().size(4096).os_id(format!("/{ours}")).create(),
+        Err(shared_memory::ShmemError::MappingIdExists)
+    ));
+    drop(segment);
+
+    let memory = ShmemConf::new().size(4096).os_id(format!("/{theirs}")).create().unwrap();
+    for refused in [
+        Segment::open(&theirs),
+        Segment::create(&theirs, 1 << 20),
+        Segment::open_or_create(&theirs, 1 << 20),
+        Segment::unlink(&theirs).map(|()| unreachable!("it was taken away")),
+    ] {
+        assert!(refused.unwrap_err().is_not_a_segment());
+    }
+    SharedBytes::open(&theirs).unwrap().write_at(0, b"still theirs").unwrap();
+    assert!(their_bytes(&memory).starts_with(b"still theirs"));
+}
+
+fn make_theirs_and_die(name: String) {
+    let memory = ShmemConf::new().size(4096).os_id(format!("/{name}")).create().unwrap();
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+    drop(memory);
+}
+
+fn make_ours_and_die(name: String) {
+    let segment = Segment::create(&name, 1 << 20).unwrap();
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+    drop(segment);
+}
+
+#[test]
+fn a_name_of_their_dead_is_in_the_way_for_ever_and_one_of_ours_is_not() {
+    let (ours, theirs) = (name("our-dead"), name("their-dead"));
+    assert!(mutirao::Process::spawn(make_theirs_and_die, theirs.clone()).unwrap().join().is_err());
+    assert!(matches!(
+        ShmemConf::new().size(4096).os_id(format!("/{theirs}")).create(),
+        Err(shared_memory::ShmemError::MappingIdExists)
+    ));
+    drop(SharedBytes::open(&theirs).unwrap());
+    std::fs::remove_file(format!("/dev/shm/{theirs}")).unwrap();
+
+    assert!(mutirao::Process::spawn(make_ours_and_die, ours.clone()).unwrap().join().is_err());
+    drop(Segment::create(&ours, 1 << 20).unwrap());
+    assert!(Segment::open(&ours).unwrap_err().is_not_found());
+}
+
+#[test]
+fn a_segment_of_ours_is_never_met_half_made() {
+    let name = name("half");
+    let seen = std::thread::scope(|scope| {
+        let opener = scope.spawn(|| {
+            let mut seen = 0;
+            while seen < 100 {
+                match Segment::open(&name) {
+                    Ok(segment) => seen += u32::from(segment.len() > 0),
+                    Err(error) => assert!(error.is_not_found(), "{error}"),
+                }
+            }
+            seen
+        });
+        while !opener.is_finished() {
+            drop(Segment::options().first(4096).lifetime(Lifetime::LastLeaves).open_or_create(&name, 1 << 20).unwrap());
+        }
+        opener.join().unwrap()
+    });
+    assert_eq!(seen, 100);
 }
