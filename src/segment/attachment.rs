@@ -20,7 +20,7 @@ use crate::segment::naming::{self, Leaving};
 use crate::segment::recover::{self, Ground};
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::backing::{self, Facts, FileId};
-use crate::sys::fork::{ForkWord, PerProcess};
+use crate::sys::fork::{ForkWord, KeptApart, PerProcess};
 use crate::sys::liveness::{self, Identity};
 use crate::sys::mapping::{Mapping, MemoryWish};
 use crate::sys::membarrier;
@@ -66,6 +66,8 @@ pub(crate) struct Attachment {
     row: u32,
     header: Header,
     file_id: FileId,
+    /// Before the descriptors: it ends while they are open.
+    _apart: KeptApart,
     /// Opened by this process alone; carries the life byte.
     own: OwnedFd,
     /// The description that is shared with others; never carries a lock.
@@ -125,7 +127,8 @@ impl Attachment {
             None => backing::open_own(shared.as_fd())?,
         };
         let plan = &header.plan;
-        let mapping = Mapping::new(own.as_fd(), plan.len_max())?;
+        // Of the other description: a mapping keeps its own one open, in a forked child too.
+        let mapping = Mapping::new(shared.as_fd(), plan.len_max())?;
         memory.apply(&mapping, &header.backed(facts.len))?;
         let region = Region::of(mapping);
         let fixed = Fixed::resolve(&region, plan.rows)?;
@@ -136,6 +139,8 @@ impl Attachment {
             // Release: whoever reads it 1 fences; until then a sleeper of ours may lose a slice.
             fixed.fence_word.store(1, crate::order!(fence_word, Release));
         }
+        // Before it carries a lock: a thread may fork at any time.
+        let apart = KeptApart::new(own.as_fd(), shared.as_fd());
         let (row, id) = join(&own, &fixed, &Ground { header: &header, region: &region, arena: arena.as_ref() })?;
         // Asked through the other description: a sandbox may give out the same one twice.
         let held =
@@ -156,6 +161,7 @@ impl Attachment {
             row,
             header,
             file_id: file,
+            _apart: apart,
             own,
             shared,
             on_long_wait,

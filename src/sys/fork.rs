@@ -1,15 +1,21 @@
-//! What must not survive a `fork`: a page that the kernel wipes in the child, and state that is made
-//! anew there.
+//! What must not survive a `fork`: a page that the kernel wipes in the child, state that is made anew
+//! there, and descriptions that are the parent's proof of life.
 //!
 //! `MADV_WIPEONFORK` (madvise(2)) turns the page to zeros in a child that was forked without exec. One
 //! relaxed load then tells a handle that it was inherited; no `pthread_atfork` handler, which raw clones
 //! would pass by, and no `getpid` on the fast path.
-#![allow(unsafe_code)] // a private page of our own, and memory that is leaked on purpose
+//!
+//! A child that keeps its parent's description keeps its parent's lock: the parent would not be found dead while
+//! the child lives. So a `pthread_atfork` handler lets go of it in the child. A raw clone without exec passes that
+//! by, and then its parent is taken for alive until both are gone: doubt means alive.
+#![allow(unsafe_code)] // a private page of our own, memory that is leaked on purpose, what a handler may do
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Once;
 
 /// A word that is 1 in the process that made it and 0 in every process forked from it.
 #[derive(Clone, Copy)]
@@ -79,5 +85,51 @@ impl<T: Send + Sync> PerProcess<T> {
         // SAFETY: a pointer that was stored is from Box::into_raw and never freed.
         let (word, value) = unsafe { at.as_ref() }?;
         word.is_ours().then_some((*word, value))
+    }
+}
+
+/// Descriptors of which a forked child must not keep the description: `own << 32 | stand-in`, each plus one.
+/// 0: none. A process with more of them has some that a forked child keeps.
+static KEPT_APART: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
+
+/// While it lives, a child that is forked gets the description of the stand-in under the number of the other.
+pub(crate) struct KeptApart {
+    at: Option<(&'static AtomicU64, u64)>,
+}
+
+impl KeptApart {
+    /// Both must stay open for as long as the result lives.
+    pub(crate) fn new(own: BorrowedFd<'_>, stand_in: BorrowedFd<'_>) -> Self {
+        static HANDLER: Once = Once::new();
+        HANDLER.call_once(|| {
+            // SAFETY: the handler does only what is allowed between fork and exec: see there.
+            unsafe { libc::pthread_atfork(None, None, Some(let_go_in_the_child)) };
+        });
+        let number = |fd: BorrowedFd<'_>| u64::from(fd.as_raw_fd().unsigned_abs()) + 1;
+        let pair = number(own) << 32 | number(stand_in);
+        // Release: the handler may run on a thread that forks from here on; what it reads is this word alone.
+        let free = |slot: &&AtomicU64| slot.compare_exchange(0, pair, Ordering::Release, Ordering::Relaxed).is_ok();
+        Self { at: KEPT_APART.iter().find(free).map(|slot| (slot, pair)) }
+    }
+}
+
+impl Drop for KeptApart {
+    fn drop(&mut self) {
+        if let Some((slot, pair)) = self.at {
+            // Fails in a forked child, whose handler has taken it out.
+            let _ = slot.compare_exchange(pair, 0, Ordering::Release, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Runs in a forked child, before `fork` returns there. Loads, stores and `dup3` only: all of that is safe there,
+/// whatever locks other threads of the parent held. The numbers stay open, so whoever owns them may close them.
+extern "C" fn let_go_in_the_child() {
+    for slot in &KEPT_APART {
+        let pair = slot.swap(0, Ordering::Relaxed);
+        if let (Ok(own @ 1..), Ok(stand_in @ 1..)) = (i32::try_from(pair >> 32), i32::try_from(pair & 0xffff_ffff)) {
+            // SAFETY: both are open: they were at the fork.
+            unsafe { libc::dup3(stand_in - 1, own - 1, libc::O_CLOEXEC) };
+        }
     }
 }

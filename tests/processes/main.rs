@@ -4,5 +4,6 @@ mutirao::testing::entry!();
 
 mod handles;
 mod life;
+mod proof;
 mod results;
 mod stage;
