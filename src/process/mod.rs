@@ -10,6 +10,8 @@ pub(crate) mod entry;
 pub(crate) mod outcome;
 pub(crate) mod parcel;
 pub(crate) mod spawn;
+#[cfg(feature = "testing")]
+pub(crate) mod stepping;
 pub mod testing;
 
 pub use self::child::init;

@@ -13,3 +13,5 @@ pub(crate) mod mapping;
 pub(crate) mod membarrier;
 pub(crate) mod names;
 pub(crate) mod process;
+#[cfg(feature = "testing")]
+pub(crate) mod trace;

@@ -1,4 +1,5 @@
-//! Death at every instruction, for real: see [`tracer`]. A new primitive is covered by lines in a table.
+//! Death at every instruction, for real: `mutirao::testing::kill_everywhere`. A new primitive is covered by lines in
+//! a table.
 //!
 //! `MUTIRAO_EVERY_INSTRUCTION=1 cargo test --release --test every_instruction -- --nocapture --test-threads 1` kills at
 //! all of them and prints the table. Without the variable, points spread over each operation are tried.
@@ -7,8 +8,10 @@
 mutirao::testing::entry!();
 
 mod queue;
-mod tracer;
 mod words;
+
+use mutirao::testing::{Killed, Points, kill_everywhere};
+use serde::{Serialize, de::DeserializeOwned};
 
 /// One test for each line: name, what is shared, who dies, who looks after it.
 #[macro_export]
@@ -16,7 +19,27 @@ macro_rules! operations {
     ($($name:ident: $make:expr, $victim:expr, $survivor:expr;)*) => { $(
         #[test]
         fn $name() {
-            $crate::tracer::every_instruction(stringify!($name), $make, $victim, $survivor);
+            $crate::try_operation(stringify!($name), $make, $victim, $survivor);
         }
     )* };
+}
+
+/// Asks for every instruction of operations that are not longer than [`EVERY_UP_TO`].
+const ALL: &str = "MUTIRAO_EVERY_INSTRUCTION";
+const EVERY_UP_TO: u64 = 1500;
+
+fn try_operation<S>(name: &str, make: fn() -> S, victim: fn(S), survivor: fn(&S, Killed))
+where
+    S: Clone + Serialize + DeserializeOwned,
+{
+    let stage = make();
+    let some = |n| kill_everywhere(Points::About(n), &stage, victim, survivor).unwrap();
+    let kills = match std::env::var_os(ALL) {
+        None => some(if cfg!(debug_assertions) { 12 } else { 60 }),
+        Some(_) if some(1).instructions <= EVERY_UP_TO => {
+            kill_everywhere(Points::Every, &stage, victim, survivor).unwrap()
+        }
+        Some(_) => some(250),
+    };
+    eprintln!("| {name} {kills}");
 }

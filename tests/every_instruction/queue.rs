@@ -1,7 +1,7 @@
 //! Queue: who sends, receives or closes dies.
 
 use crate::operations;
-use crate::tracer::{Killed, begin, end};
+use mutirao::testing::{Killed, begin, end};
 use mutirao::{Plain, Queue, Value};
 use std::time::Duration;
 

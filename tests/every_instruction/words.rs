@@ -1,7 +1,7 @@
 //! Value, Array, Lock, Mutex, Semaphore: what is a word or two.
 
 use crate::operations;
-use crate::tracer::{Killed, begin, end};
+use mutirao::testing::{Killed, begin, end};
 use mutirao::{Array, Lock, LockError, Mutex, Semaphore, Value};
 use std::time::Duration;
 
