@@ -1,22 +1,31 @@
-//! mutirao beside its peers: every figure of ours and the peer's in one run, one after the other in each
+//! mutirao beside its peers: every figure of ours and the peers' in one run, one after the other in each
 //! round, medians of all rounds, each process and thread pinned to a core of its own.
 //!
 //! ```text
-//! cargo run --release --manifest-path benches/peers/Cargo.toml
+//! cargo run --release --manifest-path benches/peers/Cargo.toml -- [WORD ...]
 //! ```
 //!
-//! `MUTIRAO_ROUNDS` (9) and `MUTIRAO_ELEMENTS` (100000000, of the array) make it shorter. Nothing here fails
-//! because of a time: the table says what is within its limit and what is not. On a machine with one core, or
-//! with other work on it, the rows with two sides say little.
+//! Words select the figures whose name has one of them. `MUTIRAO_ROUNDS` (9) and `MUTIRAO_ELEMENTS` (100000000, of the
+//! array) make it shorter; the feature `iceoryx2` adds that peer. Nothing here fails because of a time: the table says what
+//! is within its limit and what is not. On a machine with one core, or with other work on it, the rows with two sides say
+//! little.
 
+mod blocks;
+mod files;
 mod machine;
 mod memory;
 mod queues;
 mod words;
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use machine::{median, pin};
 
+type Measured = Result<f64, Box<dyn std::error::Error>>;
+
 /// What two numbers are compared by.
+#[derive(Clone, Copy)]
 enum Limit {
     /// Ours takes at most so many times the peer's.
     AtMost(f64),
@@ -24,36 +33,77 @@ enum Limit {
     AtLeast(f64),
     /// At most this, whatever the peer does.
     Absolute(f64),
+    /// For comparison.
+    Nothing,
 }
 
-/// One line of the table.
-struct Figure {
+/// One side: how it is measured, and what came out.
+struct Side {
     name: &'static str,
-    unit: &'static str,
-    peer: &'static str,
     limit: Limit,
-    ours: Vec<f64>,
-    theirs: Vec<f64>,
+    measure: Box<dyn FnMut() -> Measured>,
+    results: Vec<f64>,
+}
+
+impl Side {
+    fn new(name: &'static str, limit: Limit, measure: impl FnMut() -> Measured + 'static) -> Self {
+        Self { name, limit, measure: Box::new(measure), results: Vec::new() }
+    }
+}
+
+/// A line of the table for each peer.
+struct Figure {
+    name: String,
+    unit: &'static str,
+    sides: Vec<Side>,
 }
 
 impl Figure {
-    fn new(name: &'static str, unit: &'static str, peer: &'static str, limit: Limit) -> Self {
-        Self { name, unit, peer, limit, ours: Vec::new(), theirs: Vec::new() }
+    fn new(name: impl Into<String>, unit: &'static str, ours: impl FnMut() -> Measured + 'static) -> Self {
+        Self { name: name.into(), unit, sides: vec![Side::new("", Limit::Nothing, ours)] }
+    }
+
+    fn within(mut self, limit: f64) -> Self {
+        self.sides[0].limit = Limit::Absolute(limit);
+        self
+    }
+
+    fn beside(mut self, peer: &'static str, limit: Limit, theirs: impl FnMut() -> Measured + 'static) -> Self {
+        self.sides.push(Side::new(peer, limit, theirs));
+        self
+    }
+
+    fn measure(&mut self) -> Result<(), Box<dyn std::error::Error>> {
+        for side in &mut self.sides {
+            side.results.push((side.measure)()?);
+        }
+        Ok(())
     }
 
     fn print(&mut self) {
-        let ours = median(&mut self.ours);
-        let theirs = (!self.theirs.is_empty()).then(|| median(&mut self.theirs));
+        let ours = median(&mut self.sides[0].results);
+        let bound = self.sides[0].limit;
+        if self.sides.len() == 1 {
+            self.line(ours, None, "", bound);
+        }
+        for at in 1..self.sides.len() {
+            let theirs = median(&mut self.sides[at].results);
+            let limit = if matches!(bound, Limit::Nothing) { self.sides[at].limit } else { bound };
+            self.line(ours, Some(theirs), self.sides[at].name, limit);
+        }
+    }
+
+    fn line(&self, ours: f64, theirs: Option<f64>, peer: &str, limit: Limit) {
         let ratio = theirs.map(|theirs| ours / theirs);
-        let (limit, kept) = match (&self.limit, ratio) {
-            (Limit::AtMost(most), Some(ratio)) => (format!("<= {most}"), ratio <= *most),
-            (Limit::AtLeast(least), Some(ratio)) => (format!(">= {least}"), ratio >= *least),
-            (Limit::Absolute(most), _) => (format!("<= {most} {}", self.unit), ours <= *most),
+        let (limit, kept) = match (limit, ratio) {
+            (Limit::AtMost(most), Some(ratio)) => (format!("<= {most}"), ratio <= most),
+            (Limit::AtLeast(least), Some(ratio)) => (format!(">= {least}"), ratio >= least),
+            (Limit::Absolute(most), _) => (format!("<= {most} {}", self.unit), ours <= most),
             _ => ("-".to_owned(), true),
         };
         let number = |number: Option<f64>| number.map_or("-".to_owned(), |number| format!("{number:.2}"));
         println!(
-            "{:<44} {:>9} {:>9} {:>6} {:>12} {:<4} {:<6} {}",
+            "{:<48} {:>9} {:>9} {:>6} {:>12} {:<4} {:<6} {peer}",
             self.name,
             number(Some(ours)),
             number(theirs),
@@ -61,53 +111,128 @@ impl Figure {
             limit,
             if kept { "ok" } else { "NOT" },
             self.unit,
-            self.peer,
         );
     }
+}
+
+/// The lock, the semaphore, the queue with small items, a counter, an array, an empty value.
+fn small() -> Vec<Figure> {
+    use Limit::{AtLeast, AtMost, Nothing};
+    // Both numbers of a round trip come from one measurement.
+    let (ours, theirs) = (Rc::new(Cell::new(0.0)), Rc::new(Cell::new(0.0)));
+    let (ours_p50, theirs_p50) = (ours.clone(), theirs.clone());
+    let elements = machine::from_environment("MUTIRAO_ELEMENTS", 100_000_000).max(1);
+    let arrays = Rc::new(memory::Arrays::new(elements));
+    let vec = arrays.clone();
+    vec![
+        Figure::new("lock and unlock, uncontended", "ns", || Ok(words::lock()?)).beside(
+            "parking_lot::Mutex",
+            AtMost(1.1),
+            || Ok(words::parking_lot()),
+        ),
+        Figure::new("acquire and release, uncontended", "ns", || Ok(words::semaphore()?)).beside(
+            "sem_t, process-shared",
+            AtMost(1.2),
+            || Ok(words::sem_t()?),
+        ),
+        Figure::new("send + recv of 64 bytes, one thread", "ns", || Ok(queues::one_thread()?)).beside(
+            "ArrayQueue",
+            AtMost(1.3),
+            || Ok(queues::one_thread_array_queue()),
+        ),
+        Figure::new("64 bytes, 1 -> 1 process", "M/s", || Ok(queues::stream()?)).beside(
+            "ArrayQueue, 2 threads",
+            AtLeast(1.0),
+            || Ok(queues::stream_array_queue()),
+        ),
+        Figure::new("round trip of 64 bytes, mean", "ns", move || {
+            let trip = queues::round_trip()?;
+            ours.set(trip.p50);
+            Ok(trip.mean)
+        })
+        .within(1000.0)
+        .beside("ArrayQueue, spinning", Nothing, move || {
+            let trip = queues::round_trip_array_queue();
+            theirs.set(trip.p50);
+            Ok(trip.mean)
+        }),
+        Figure::new("round trip of 64 bytes, p50", "ns", move || Ok(ours_p50.get())).within(1000.0).beside(
+            "ArrayQueue, spinning",
+            Nothing,
+            move || Ok(theirs_p50.get()),
+        ),
+        Figure::new("fetch_add, 2 processes", "M/s", || Ok(words::value()?)).beside(
+            "AtomicU64 in a mapping",
+            AtLeast(0.95),
+            words::bare_atomic,
+        ),
+        Figure::new("sum of an Array<f64> through a view", "GB/s", move || arrays.ours()).beside(
+            "Vec<f64>",
+            AtLeast(0.95),
+            move || Ok(vec.theirs()),
+        ),
+        Figure::new("memory of one empty Value", "KiB", memory::committed).within(24.0),
+    ]
+}
+
+/// Segments with names.
+fn named() -> Vec<Figure> {
+    use Limit::{AtMost, Nothing};
+    vec![
+        Figure::new("create, map and unlink a segment of 1 MiB", "us", files::create)
+            .beside("shm_open, fallocate, mmap, shm_unlink", AtMost(2.0), || files::create_bare(true))
+            .beside("the same with ftruncate: no memory reserved", Nothing, || files::create_bare(false)),
+        Figure::new("attach to it and leave it", "us", files::attach).beside(
+            "shm_open, mmap, munmap, close",
+            AtMost(2.0),
+            files::attach_bare,
+        ),
+    ]
+}
+
+/// The arena's blocks.
+fn allocated() -> Vec<Figure> {
+    use Limit::AtMost;
+    use blocks::What::{Malloc, Put, Touch};
+    let rows = [
+        ("allocate + free", Touch, false),
+        ("allocate, publish + free", Put, false),
+        ("allocate + free, two processes", Touch, true),
+        ("allocate, publish + free, two processes", Put, true),
+    ];
+    let measure = |two| if two { blocks::in_two } else { blocks::alone };
+    let sizes = [64, 256];
+    let figures = rows.into_iter().flat_map(|(name, what, two)| sizes.map(|bytes| (name, what, two, bytes)));
+    figures
+        .map(|(name, what, two, bytes)| {
+            Figure::new(format!("{name}: {bytes} bytes"), "ns", move || measure(two)(what, bytes)).beside(
+                "malloc + free",
+                AtMost(3.0),
+                move || measure(two)(Malloc, bytes),
+            )
+        })
+        .collect()
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     mutirao::init();
     let rounds = machine::from_environment("MUTIRAO_ROUNDS", 9).max(1);
-    let elements = machine::from_environment("MUTIRAO_ELEMENTS", 100_000_000).max(1);
     pin(0);
 
-    let mut lock = Figure::new("lock and unlock, uncontended", "ns", "parking_lot::Mutex", Limit::AtMost(1.1));
-    let mut permit = Figure::new("acquire and release, uncontended", "ns", "sem_t, process-shared", Limit::AtMost(1.2));
-    let mut alone = Figure::new("send + recv of 64 bytes, one thread", "ns", "ArrayQueue", Limit::AtMost(1.3));
-    let mut stream = Figure::new("64 bytes, 1 -> 1 process", "M/s", "ArrayQueue, 2 threads", Limit::AtLeast(1.0));
-    let mut mean = Figure::new("round trip of 64 bytes, mean", "ns", "ArrayQueue, spinning", Limit::Absolute(1000.0));
-    let mut middle = Figure::new("round trip of 64 bytes, p50", "ns", "ArrayQueue, spinning", Limit::Absolute(1000.0));
-    let mut add = Figure::new("fetch_add, 2 processes", "M/s", "AtomicU64 in a mapping", Limit::AtLeast(0.95));
-    let mut sum = Figure::new("sum of an Array<f64> through a view", "GB/s", "Vec<f64>", Limit::AtLeast(0.95));
-    let mut committed = Figure::new("memory of one empty Value", "KiB", "", Limit::Absolute(24.0));
-
-    let mut arrays = memory::Arrays::new(elements)?;
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let mut figures = small();
+    figures.extend(named());
+    figures.extend(allocated());
+    figures.retain(|figure| wanted.is_empty() || wanted.iter().any(|word| figure.name.contains(word)));
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
-        lock.ours.push(words::lock()?);
-        lock.theirs.push(words::parking_lot());
-        permit.ours.push(words::semaphore()?);
-        permit.theirs.push(words::sem_t()?);
-        alone.ours.push(queues::one_thread()?);
-        alone.theirs.push(queues::one_thread_array_queue());
-        stream.ours.push(queues::stream()?);
-        stream.theirs.push(queues::stream_array_queue());
-        let ours = queues::round_trip()?;
-        mean.ours.push(ours.mean);
-        middle.ours.push(ours.p50);
-        let theirs = queues::round_trip_array_queue();
-        mean.theirs.push(theirs.mean);
-        middle.theirs.push(theirs.p50);
-        add.ours.push(words::value()?);
-        add.theirs.push(words::bare_atomic()?);
-        sum.ours.push(arrays.ours()?);
-        sum.theirs.push(arrays.vec());
-        committed.ours.push(memory::committed()?);
+        for figure in &mut figures {
+            figure.measure()?;
+        }
     }
 
     println!(
-        "{:<44} {:>9} {:>9} {:>6} {:>12} {:<4} {:<6} peer",
+        "{:<48} {:>9} {:>9} {:>6} {:>12} {:<4} {:<6} peer",
         format!("figure (median of {rounds})"),
         "ours",
         "peer",
@@ -116,10 +241,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "",
         "unit"
     );
-    for figure in
-        [&mut lock, &mut permit, &mut alone, &mut stream, &mut mean, &mut middle, &mut add, &mut sum, &mut committed]
-    {
-        figure.print();
-    }
+    figures.iter_mut().for_each(Figure::print);
     Ok(())
 }

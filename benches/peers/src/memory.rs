@@ -1,5 +1,6 @@
 //! Bulk data: the sum of an array, and what a small segment takes.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::hint::black_box;
 use std::os::fd::AsFd;
@@ -11,34 +12,39 @@ use mutirao::{Array, Value};
 /// Independent sums of a slice: enough to keep the load ports busy.
 const LANES: usize = 32;
 
-/// The same numbers in a segment and in a `Vec`, made once.
+/// The same numbers in a segment and in a `Vec`, made when they are first asked for.
 pub struct Arrays {
-    ours: Array<f64>,
-    theirs: Vec<f64>,
+    len: usize,
+    made: OnceCell<(Array<f64>, Vec<f64>)>,
 }
 
 impl Arrays {
-    pub fn new(len: usize) -> mutirao::Result<Self> {
-        Ok(Self { ours: Array::filled(len, 1.0)?, theirs: vec![1.0; len] })
+    pub fn new(len: usize) -> Self {
+        Self { len, made: OnceCell::new() }
+    }
+
+    fn made(&self) -> &(Array<f64>, Vec<f64>) {
+        self.made.get_or_init(|| (Array::filled(self.len, 1.0).expect("memory"), vec![1.0; self.len]))
     }
 
     /// Gigabytes a second.
-    pub fn ours(&mut self) -> mutirao::Result<f64> {
-        let view = self.ours.view(..)?;
+    pub fn ours(&self) -> Result<f64, Box<dyn std::error::Error>> {
+        let view = self.made().0.view(..)?;
         let begun = Instant::now();
         let sum = sum(view.iter());
         Ok(self.rate(begun, sum))
     }
 
-    pub fn vec(&mut self) -> f64 {
+    pub fn theirs(&self) -> f64 {
+        let slice = &self.made().1;
         let begun = Instant::now();
-        let sum = sum_slice(black_box(&self.theirs));
+        let sum = sum_slice(black_box(slice));
         self.rate(begun, sum)
     }
 
     fn rate(&self, begun: Instant, sum: f64) -> f64 {
-        let rate = (self.theirs.len() * 8) as f64 / begun.elapsed().as_nanos() as f64;
-        assert_eq!(sum, self.theirs.len() as f64);
+        let rate = (self.len * 8) as f64 / begun.elapsed().as_nanos() as f64;
+        assert_eq!(sum, self.len as f64);
         rate
     }
 }

@@ -1,0 +1,87 @@
+//! Blocks of an arena beside the system's allocator: alone, and while a second process does the same.
+
+use std::hint::black_box;
+use std::sync::atomic::Ordering;
+
+use mutirao::bench::Blocks;
+use mutirao::{Process, Segment, Value};
+
+use crate::machine::{ns_each, pin, wait_for};
+
+const TIMES: u64 = 2_000_000;
+
+/// Malloc and free of so many bytes, the first word written.
+fn malloc_and_free(bytes: u64, i: u64) {
+    // SAFETY: at least 8 bytes, aligned for them, given back once.
+    unsafe {
+        let at = libc::malloc(black_box(bytes as usize)).cast::<u64>();
+        assert!(!at.is_null());
+        at.write_volatile(i);
+        libc::free(black_box(at).cast());
+    }
+}
+
+/// The same with a block of ours, which is published meanwhile, as in a structure.
+fn put_and_free(blocks: &Blocks, bytes: u64, i: u64) {
+    let put = blocks.put(
+        black_box(bytes),
+        i,
+        |words| words[0].store(i, Ordering::Relaxed),
+        |stored| {
+            black_box(stored);
+        },
+    );
+    assert!(blocks.free(put.expect("memory")));
+}
+
+/// A block of ours that is in hand and no more.
+fn touch(blocks: &Blocks, bytes: u64) {
+    black_box(blocks.touch(black_box(bytes)).expect("memory"));
+}
+
+/// What is measured.
+#[derive(Clone, Copy, serde::Serialize, serde::Deserialize)]
+pub enum What {
+    Malloc,
+    Touch,
+    Put,
+}
+
+fn each(what: What, blocks: Option<&Blocks>, bytes: u64) -> f64 {
+    match (what, blocks) {
+        (What::Touch, Some(blocks)) => ns_each(TIMES, |_| touch(blocks, bytes)),
+        (What::Put, Some(blocks)) => ns_each(TIMES, |i| put_and_free(blocks, bytes, i)),
+        _ => ns_each(TIMES, |i| malloc_and_free(bytes, i)),
+    }
+}
+
+/// Nanoseconds for a block of so many bytes, there and gone.
+pub fn alone(what: What, bytes: u64) -> Result<f64, Box<dyn std::error::Error>> {
+    let segment = Segment::anonymous(16 << 20)?;
+    Ok(each(what, Some(&Blocks::of(&segment)?), bytes))
+}
+
+/// The same while another process does it too, in the same segment.
+pub fn in_two(what: What, bytes: u64) -> Result<f64, Box<dyn std::error::Error>> {
+    let (segment, steps) = (Segment::anonymous(16 << 20)?, Value::new(0_u64)?);
+    let work = |(what, bytes, segment, steps): (What, u64, Segment, Value<u64>)| {
+        pin(1);
+        let blocks = Blocks::of(&segment).expect("an arena");
+        steps.fetch_add(1);
+        while steps.load() == 1 {
+            for i in 0..1000 {
+                match what {
+                    What::Malloc => malloc_and_free(bytes, i),
+                    What::Touch => touch(&blocks, bytes),
+                    What::Put => put_and_free(&blocks, bytes, i),
+                }
+            }
+        }
+    };
+    let other = Process::spawn(work, (what, bytes, segment.clone(), steps.clone()))?;
+    wait_for(|| steps.load() == 1);
+    let took = each(what, Some(&Blocks::of(&segment)?), bytes);
+    steps.fetch_add(1);
+    other.join()?;
+    Ok(took)
+}
