@@ -55,6 +55,10 @@ pub(crate) enum Kind {
     Denied { what: Cow<'static, str>, why: Cow<'static, str> },
     #[error("all {rows} rows of the segment are taken by living participants; make it with more rows or let one leave")]
     RowsFull { rows: u32 },
+    #[error(
+        "all {objects} entries of the segment's catalog are taken; remove an object, or make the segment with more (`Segment::options().objects(n)`)"
+    )]
+    CatalogFull { objects: u32 },
     #[error("all {hands} hands of this process hold a block of the segment; finish or drop one before taking another")]
     HandsFull { hands: u32 },
     #[error("the segment has given out all its participant ids and traces of old ones remain; recreate it")]
@@ -127,7 +131,7 @@ predicates! {
     /// The permissions of a file do not allow it, or whoever may write it is not trusted.
     is_denied: Kind::Denied { .. },
     /// No row or no id is left for another participant.
-    is_exhausted: Kind::RowsFull { .. } | Kind::IdsExhausted | Kind::HandsFull { .. },
+    is_exhausted: Kind::RowsFull { .. } | Kind::IdsExhausted | Kind::HandsFull { .. } | Kind::CatalogFull { .. },
     /// Something of the system is missing: `/proc`, or locks on open file descriptions.
     is_unsupported: Kind::NoProc { .. } | Kind::Unsupported { .. },
     /// The handle was inherited by `fork`.

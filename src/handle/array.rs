@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::handle::integer::{Integer, bits32_of, bits64_of, from_bits, try_from_bits};
-use crate::handle::object::{self, Object};
+use crate::handle::object::{self, Object, Place, among_others};
 use crate::handle::portable::portable;
 use crate::handle::view::{ArrayView, Elements};
 use crate::handle::whole::{Spot, whole_bytes};
@@ -89,7 +89,7 @@ impl<T: PlainData> Array<T> {
     where
         T: FromZeros,
     {
-        Self::made(len, |_| Ok(()))
+        Self::made(Place::Alone, len)
     }
 
     /// A new array of the values in `values`.
@@ -98,7 +98,7 @@ impl<T: PlainData> Array<T> {
     ///
     /// As [`new`](Array::new).
     pub fn from_slice(values: &[T]) -> Result<Self> {
-        Self::made(values.len(), |made| made.copy_from(0, values))
+        Self::filled_by(Place::Alone, values.len(), |made| made.copy_from(0, values))
     }
 
     /// A new array of `len` times `value`.
@@ -107,11 +107,11 @@ impl<T: PlainData> Array<T> {
     ///
     /// As [`new`](Array::new).
     pub fn filled(len: usize, value: T) -> Result<Self> {
-        Self::made(len, |made| made.fill(value))
+        Self::filled_by(Place::Alone, len, |made| made.fill(value))
     }
 
     /// All-zero bytes; only for those who fill it at once, where zero is no value of the type.
-    fn made(len: usize, fill: impl FnOnce(&Self) -> Result<()>) -> Result<Self> {
+    fn filled_by(place: Place<'_>, len: usize, fill: impl FnOnce(&Self) -> Result<()>) -> Result<Self> {
         if len == 0 || size_of::<T>() == 0 {
             return Err(Error::invalid(
                 "an Array of nothing",
@@ -122,7 +122,14 @@ impl<T: PlainData> Array<T> {
             return Err(Error::invalid(format!("an Array of {len} elements"), "it is larger than the address space"));
         };
         let shape = [len as u64, size_of::<T>() as u64, 0, 0];
-        object::make(&Blueprint { body_len, shape, ..Blueprint::default() }, fill)
+        object::make(place, &Blueprint { body_len, shape, ..Blueprint::default() }, fill)
+    }
+
+    fn made(place: Place<'_>, len: usize) -> Result<Self>
+    where
+        T: FromZeros,
+    {
+        Self::filled_by(place, len, |_| Ok(()))
     }
 
     /// How many elements it has.
@@ -357,6 +364,7 @@ impl<T: PlainData> Object for Array<T> {
 }
 
 portable!(Array<T>, T: PlainData);
+among_others!(Array<T>, T: PlainData, FromZeros; len: usize);
 
 impl<T: PlainData> Clone for Array<T> {
     fn clone(&self) -> Self {

@@ -2,7 +2,7 @@
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
-use crate::handle::object::{self, Object};
+use crate::handle::object::{self, Object, Place, among_others};
 use crate::handle::portable::portable;
 use crate::participant::Liveness;
 use crate::raw::lock::{Acquired, RawLock, Refused};
@@ -109,7 +109,11 @@ impl Lock {
     ///
     /// `is_out_of_memory` or an error of the system when no segment can be made.
     pub fn new() -> Result<Self> {
-        object::make(&Blueprint { body_len: size_of::<RawLock>() as u64, ..Blueprint::default() }, |_| Ok(()))
+        Self::made(Place::Alone)
+    }
+
+    fn made(place: Place<'_>) -> Result<Self> {
+        object::make(place, &Blueprint { body_len: size_of::<RawLock>() as u64, ..Blueprint::default() }, |_| Ok(()))
     }
 
     /// Takes the lock, waiting as long as it takes.
@@ -186,6 +190,7 @@ impl Object for Lock {
 }
 
 portable!(Lock);
+among_others!(Lock; );
 
 impl LockGuard<'_> {
     /// Says that what the lock guards is whole again, so that the next holder gets a plain `Ok`.

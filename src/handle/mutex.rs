@@ -2,7 +2,7 @@
 
 use crate::deadline::Deadline;
 use crate::error::Result;
-use crate::handle::object::{self, Object};
+use crate::handle::object::{self, Object, Place, among_others};
 use crate::handle::portable::portable;
 use crate::handle::whole::{MutexGuard, Whole, whole_blueprint};
 use crate::segment::body::Body;
@@ -62,7 +62,11 @@ impl<T: PlainData> Mutex<T> {
     ///
     /// `is_out_of_memory` or an error of the system when no segment can be made.
     pub fn new(value: T) -> Result<Self> {
-        object::make(&whole_blueprint(size_of::<T>()), |made: &Self| {
+        Self::made(Place::Alone, value)
+    }
+
+    fn made(place: Place<'_>, value: T) -> Result<Self> {
+        object::make(place, &whole_blueprint(size_of::<T>()), |made: &Self| {
             made.whole.spot().fill(&value);
             Ok(())
         })
@@ -114,6 +118,7 @@ impl<T: PlainData> Object for Mutex<T> {
 }
 
 portable!(Mutex<T>, T: PlainData);
+among_others!(Mutex<T>, T: PlainData; value: T);
 
 impl<T: PlainData> Clone for Mutex<T> {
     fn clone(&self) -> Self {

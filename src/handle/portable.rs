@@ -1,10 +1,13 @@
 //! What every handle has: its segment, a way into it and a way back after `fork`, and serde through the hand-over.
 //!
 //! A handle is not bytes: what is written is the place of its segment among the descriptors that travel
-//! beside the bytes. Where no descriptors travel, writing one is refused as `NotReachable`.
+//! beside the bytes, and which object of the segment it is. Where no descriptors travel, writing one is refused as
+//! `NotReachable`.
 
 use crate::error::Result;
 use crate::handle::object::{self, Object};
+use crate::segment::body::Body;
+use crate::segment::object::at;
 use crate::segment::open::Segment;
 use core::cell::Cell;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -14,15 +17,23 @@ thread_local! {
     static REFUSED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Writes a handle as the place of its segment.
-pub(crate) fn serialize<S: Serializer>(segment: &Segment, serializer: S) -> Result<S::Ok, S::Error> {
-    segment.serialize(serializer).inspect_err(|_| REFUSED.set(true))
+/// Writes a handle as the place of its segment, and the number and the identity of its object there.
+pub(crate) fn serialize<S: Serializer>(body: &Body, serializer: S) -> Result<S::Ok, S::Error> {
+    (body.segment(), body.among_others()).serialize(serializer).inspect_err(|_| REFUSED.set(true))
 }
 
 /// Reads a handle: finds its segment by its place, and attaches.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>, H: Object>(deserializer: D) -> Result<H, D::Error> {
-    let segment = Segment::deserialize(deserializer).inspect_err(|_| REFUSED.set(true))?;
-    object::attach(&segment).map_err(de::Error::custom)
+    let (segment, which): (Segment, _) = Deserialize::deserialize(deserializer).inspect_err(|_| REFUSED.set(true))?;
+    find(&segment, which).map_err(de::Error::custom)
+}
+
+/// A handle of this process, in the segment of a handle that another process has.
+pub(crate) fn find<H: Object>(segment: &Segment, which: Option<(u32, u64)>) -> Result<H> {
+    match which {
+        None => object::attach(segment),
+        Some((number, identity)) => H::over(at(segment, number, identity, H::KIND, &H::tag())?),
+    }
 }
 
 /// Whether a handle inside an item was refused on this thread since this was last asked.
@@ -50,19 +61,33 @@ macro_rules! portable {
                 crate::handle::object::attach(segment)
             }
 
+            /// The object of this name, in a segment that holds others too. Give [`Name`](crate::Name) the same type tag as its
+            /// creator, if it has one.
+            ///
+            /// # Errors
+            ///
+            /// `is_not_found`, with the nearest name that there is; `is_wrong_type` when it is of another kind or type, with both
+            /// named; `is_corrupt`.
+            pub fn open<'a>(
+                segment: &crate::segment::open::Segment,
+                name: impl Into<crate::segment::name::Name<'a>>,
+            ) -> crate::error::Result<Self> {
+                crate::handle::object::open(segment, name.into())
+            }
+
             /// A handle of the calling process to the same object, where this one was inherited by `fork`.
             ///
             /// # Errors
             ///
             /// `is_exhausted` when the segment has no row left for another participant.
             pub fn reattach(&self) -> crate::error::Result<Self> {
-                Self::attach(&self.body.segment().reattach()?)
+                crate::handle::portable::find(&self.body.segment().reattach()?, self.body.among_others())
             }
         }
 
         impl<$($param: $bound)?> serde::Serialize for $handle {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                crate::handle::portable::serialize(self.body.segment(), serializer)
+                crate::handle::portable::serialize(&self.body, serializer)
             }
         }
 

@@ -4,12 +4,14 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::handle::channel::{CAPACITY_MAX, CELL_MAX, Channel};
 use crate::handle::codec::{Coded, ENCODED_CELL, Item};
-use crate::handle::object::{self, Object};
+use crate::handle::object::{self, Object, Place, among_others};
 use crate::handle::portable::portable;
 use crate::handle::send_error::SendError;
 use crate::segment::body::{Blueprint, Body};
 use crate::segment::cells::QueuePlan;
-use crate::segment::layout::{ObjectKind, ROWS_DEFAULT};
+use crate::segment::layout::ObjectKind;
+use crate::segment::name::Name;
+use crate::segment::open::Segment;
 use crate::segment::tag::TypeTag;
 use crate::sys::clock;
 use core::fmt;
@@ -93,6 +95,28 @@ impl<T: Item> QueueOptions<T> {
     ///
     /// As [`Queue::new`]; `is_invalid` for cells that no item fits, or above 1 GiB.
     pub fn create(self) -> Result<Queue<T>> {
+        self.made(Place::Alone)
+    }
+
+    /// Makes the queue without a name, in a segment that holds others too.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](QueueOptions::create) and [`Queue::new_in`].
+    pub fn create_in(self, segment: &Segment) -> Result<Queue<T>> {
+        self.made(Place::In(segment))
+    }
+
+    /// Makes the queue with a name, in a segment that holds others too.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](QueueOptions::create) and [`Queue::create`].
+    pub fn create_named<'a>(self, segment: &'a Segment, name: impl Into<Name<'a>>) -> Result<Queue<T>> {
+        self.made(Place::Named(segment, name.into()))
+    }
+
+    fn made(self, place: Place<'_>) -> Result<Queue<T>> {
         let fixed = <T as Coded>::FIXED;
         let (least, cell_bytes) = (fixed.unwrap_or(1), self.cell_bytes.or(fixed).unwrap_or(ENCODED_CELL));
         if self.capacity == 0 || self.capacity > CAPACITY_MAX {
@@ -109,9 +133,9 @@ impl<T: Item> QueueOptions<T> {
         }
         // Both fit: compared above.
         let (capacity, cell_bytes) = (self.capacity as u32, cell_bytes as u32);
-        let plan = QueuePlan { capacity, cell_bytes, rows: ROWS_DEFAULT, is_coded: fixed.is_none() };
+        let plan = QueuePlan { capacity, cell_bytes, rows: place.rows(), is_coded: fixed.is_none() };
         let blueprint = Blueprint { body_len: plan.body_len(), shape: plan.shape(), ..Blueprint::default() };
-        object::make(&blueprint, |_| Ok(()))
+        object::make(place, &blueprint, |_| Ok(()))
     }
 }
 
@@ -122,7 +146,11 @@ impl<T: Item> Queue<T> {
     ///
     /// `is_invalid` for a capacity of zero or beyond the machine; `is_out_of_memory` with the bytes needed and available.
     pub fn new(capacity: usize) -> Result<Self> {
-        Self::options().capacity(capacity).create()
+        Self::made(Place::Alone, capacity)
+    }
+
+    fn made(place: Place<'_>, capacity: usize) -> Result<Self> {
+        Self::options().capacity(capacity).made(place)
     }
 
     /// A queue made to measure.
@@ -307,6 +335,7 @@ impl<T: Item> Object for Queue<T> {
 }
 
 portable!(Queue<T>, T: Item);
+among_others!(Queue<T>, T: Item; capacity: usize);
 
 impl<T: Item> Clone for Queue<T> {
     fn clone(&self) -> Self {

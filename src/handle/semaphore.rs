@@ -3,7 +3,7 @@
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::handle::lock::refusal;
-use crate::handle::object::{self, Object};
+use crate::handle::object::{self, Object, Place, among_others};
 use crate::handle::portable::portable;
 use crate::raw::lock::Refused;
 use crate::raw::permits::{Permits, PermitsHeader};
@@ -91,7 +91,11 @@ impl Semaphore {
     /// `is_invalid` for none or more than [`PERMITS_MAX`]; `is_out_of_memory` or an error of the system when no segment can
     /// be made.
     pub fn new(permits: u32) -> Result<Self> {
-        Self::with_max(permits, permits)
+        Self::made(Place::Alone, permits)
+    }
+
+    fn made(place: Place<'_>, permits: u32) -> Result<Self> {
+        Self::made_with_max(place, permits, permits)
     }
 
     /// A new semaphore of so many permits, to which more may be added, up to `max` in all.
@@ -100,6 +104,10 @@ impl Semaphore {
     ///
     /// `is_invalid` when `max` is zero, less than `permits`, or more than [`PERMITS_MAX`]; else as [`new`](Semaphore::new).
     pub fn with_max(permits: u32, max: u32) -> Result<Self> {
+        Self::made_with_max(Place::Alone, permits, max)
+    }
+
+    fn made_with_max(place: Place<'_>, permits: u32, max: u32) -> Result<Self> {
         if max == 0 || permits > max || max > PERMITS_MAX {
             return Err(Error::invalid(
                 format!("a Semaphore of {permits} permits, at most {max}"),
@@ -108,7 +116,7 @@ impl Semaphore {
         }
         let body_len = semaphore_cells() + 4 * u64::from(max);
         let blueprint = Blueprint { body_len, shape: [max.into(), 0, 0, 0], ..Blueprint::default() };
-        object::make(&blueprint, |made: &Self| made.add_permits(permits))
+        object::make(place, &blueprint, |made: &Self| made.add_permits(permits))
     }
 
     /// Takes a permit, waiting as long as it takes.
@@ -326,6 +334,7 @@ impl Object for Semaphore {
 }
 
 portable!(Semaphore);
+among_others!(Semaphore; permits: u32);
 
 impl Held {
     #[inline]

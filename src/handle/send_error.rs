@@ -49,6 +49,11 @@ impl<T> SendError<T> {
         self.error.is_disconnected()
     }
 
+    /// The queue was removed from its segment.
+    pub fn is_removed(&self) -> bool {
+        self.error.is_removed()
+    }
+
     /// The item does not fit a cell.
     pub fn is_too_large(&self) -> bool {
         self.error.is_too_large()

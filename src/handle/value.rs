@@ -3,7 +3,7 @@
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::handle::integer::{Integer, bits32_of, bits64_of, from_bits, try_from_bits};
-use crate::handle::object::{self, Object};
+use crate::handle::object::{self, Object, Place, among_others};
 use crate::handle::portable::portable;
 use crate::handle::whole::{MutexGuard, Whole, whole_blueprint};
 use crate::order;
@@ -102,7 +102,11 @@ impl<T: PlainData> Value<T> {
     ///
     /// `is_out_of_memory` or an error of the system when no segment can be made.
     pub fn new(value: T) -> Result<Self> {
-        object::make(&whole_blueprint(size_of::<T>()), |made: &Self| match form::<T>() {
+        Self::made(Place::Alone, value)
+    }
+
+    fn made(place: Place<'_>, value: T) -> Result<Self> {
+        object::make(place, &whole_blueprint(size_of::<T>()), |made: &Self| match form::<T>() {
             Form::Whole => {
                 made.whole.spot().fill(&value);
                 Ok(())
@@ -350,6 +354,7 @@ impl<T: Integer> Value<T> {
 }
 
 portable!(Value<T>, T: PlainData);
+among_others!(Value<T>, T: PlainData; value: T);
 
 impl<T: PlainData> Clone for Value<T> {
     fn clone(&self) -> Self {

@@ -13,9 +13,10 @@ use crate::participant::{Liveness, ParticipantId};
 use crate::raw::registry::{self, RegistryHeader};
 use crate::segment::access::{Placed, Region};
 use crate::segment::arena::Arena;
+use crate::segment::catalog::Catalog;
 use crate::segment::growth::Growth;
 use crate::segment::header::{Header, Lifetime};
-use crate::segment::layout::{self, Entry, Row, life_byte, reap_byte};
+use crate::segment::layout::{self, Row, life_byte, reap_byte};
 use crate::segment::naming::{self, Leaving};
 use crate::segment::recover::{self, Ground};
 use crate::sync::{AtomicU32, Ordering};
@@ -61,6 +62,7 @@ pub(crate) struct Attachment {
     fixed: Fixed,
     region: Region,
     arena: Option<Arena>,
+    catalog: Catalog,
     fork: ForkWord,
     id: ParticipantId,
     row: u32,
@@ -135,13 +137,15 @@ impl Attachment {
         let shared = Arc::new(shared);
         let pages = plan.pages_of(facts.len).unwrap_or(0);
         let arena = Growth::resolve(&region, plan, pages, &shared)?.map(|growth| Arena::new(growth, fork));
+        let catalog = Catalog::resolve(&region, plan)?;
         if !membarrier::register() {
             // Release: whoever reads it 1 fences; until then a sleeper of ours may lose a slice.
             fixed.fence_word.store(1, crate::order!(fence_word, Release));
         }
         // Before it carries a lock: a thread may fork at any time.
         let apart = KeptApart::new(own.as_fd(), shared.as_fd());
-        let (row, id) = join(&own, &fixed, &Ground { header: &header, region: &region, arena: arena.as_ref() })?;
+        let ground = Ground { header: &header, region: &region, arena: arena.as_ref(), catalog: &catalog };
+        let (row, Newcomer { id, has_settled }) = join(&own, &fixed, &ground)?;
         // Asked through the other description: a sandbox may give out the same one twice.
         let held =
             liveness::is_held(shared.as_fd(), life_byte(row)).map_err(|e| Error::io("asking for our life", e))?;
@@ -152,10 +156,11 @@ impl Attachment {
         let file = facts.id;
         let stays = header.lifetime != Some(Lifetime::LastLeaves);
         let leaving = path.map(|path| Leaving { path, stays, file, shared: Arc::clone(&shared), fork });
-        Ok(Self {
+        let this = Self {
             fixed,
             region,
             arena,
+            catalog,
             fork,
             id,
             row,
@@ -166,7 +171,11 @@ impl Attachment {
             shared,
             on_long_wait,
             _leaving: leaving,
-        })
+        };
+        if has_settled {
+            this.catalog.tend(&this, this.arena.as_ref());
+        }
+        Ok(this)
     }
 
     /// This attachment, unless it was inherited by `fork`.
@@ -207,10 +216,10 @@ impl Attachment {
     pub(crate) fn len(&self) -> u64 {
         self.header.plan.len_with(self.arena.as_ref().map_or(0, |arena| arena.growth().committed()))
     }
-    #[allow(dead_code)] // the catalog comes next
-    /// The entries of the catalog; none where the segment has none.
-    pub(crate) fn catalog(&self) -> Result<Placed<[Entry]>> {
-        self.region.placed_slice(self.header.plan.catalog, u64::from(self.header.plan.objects))
+    /// The objects of the segment, where it has others than one alone.
+    #[inline]
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
     /// The whole segment at its largest.
     pub(crate) fn region(&self) -> &Region {
@@ -222,7 +231,7 @@ impl Attachment {
     }
 
     fn ground(&self) -> Ground<'_> {
-        Ground { header: &self.header, region: &self.region, arena: self.arena.as_ref() }
+        Ground { header: &self.header, region: &self.region, arena: self.arena.as_ref(), catalog: &self.catalog }
     }
 
     /// Whether the participant in `row` is proven dead although its id still stands there.
@@ -258,10 +267,11 @@ impl Attachment {
             self.row_is_dead(row) && self.fixed.ids.get(row as usize).is_some_and(|id| id.load(Ordering::Relaxed) != 0);
         if dead {
             let ground = self.ground();
+            let held: Vec<_> = self.catalog.held_by(row as usize).map(|(number, _)| number).collect();
             settle(&self.fixed, &ground, row);
             // Nobody has to wait for this: whoever meets a trace recovers it. But what the dead had in hand
             // may stand where nobody looks for long.
-            let _ = ground.sweep(self);
+            ground.reap(&held, self, self.row);
         }
         let _ = liveness::unlock(self.own.as_fd(), reap_byte(row));
         dead
@@ -313,8 +323,15 @@ fn forked() -> Error {
     Kind::Forked.into()
 }
 
+/// Who has just taken a row.
+struct Newcomer {
+    id: ParticipantId,
+    /// Whether a dead one had the row before, who may have held objects that are to be freed now.
+    has_settled: bool,
+}
+
 /// Takes a row and an id.
-fn join(own: &OwnedFd, fixed: &Fixed, ground: &Ground<'_>) -> Result<(u32, ParticipantId)> {
+fn join(own: &OwnedFd, fixed: &Fixed, ground: &Ground<'_>) -> Result<(u32, Newcomer)> {
     let io = |e| Error::io("taking a row of the segment", e);
     let identity = liveness::identity();
     let rows = ground.header.plan.rows;
@@ -329,8 +346,8 @@ fn join(own: &OwnedFd, fixed: &Fixed, ground: &Ground<'_>) -> Result<(u32, Parti
         }
         let taken = occupy(own, fixed, ground, row, &identity);
         liveness::unlock(own.as_fd(), reap_byte(row)).map_err(io)?;
-        if let Some(id) = taken? {
-            return Ok((row, id));
+        if let Some(newcomer) = taken? {
+            return Ok((row, newcomer));
         }
     }
     Err(Kind::RowsFull { rows }.into())
@@ -343,28 +360,28 @@ fn occupy(
     ground: &Ground<'_>,
     row: u32,
     identity: &Identity,
-) -> Result<Option<ParticipantId>> {
+) -> Result<Option<Newcomer>> {
     let io = |e| Error::io("taking a row of the segment", e);
     if !liveness::try_lock(own.as_fd(), life_byte(row)).map_err(io)? {
         return Ok(None);
     }
-    settle(fixed, ground, row);
-    let id = recover::take_id(own, &fixed.registry, &fixed.ids, ground)?;
+    let has_settled = settle(fixed, ground, row);
+    let id = recover::take_id(own, &fixed.registry, &fixed.ids, ground, row)?;
     if let Some(who) = fixed.rows.get(row as usize) {
         who.pid.store(identity.pid, Ordering::Relaxed);
         who.start_time.store(identity.start_time, Ordering::Relaxed);
         who.namespace.store(identity.namespace, Ordering::Relaxed);
     }
     // The row was settled above and its bytes are ours, so it is vacant unless somebody scribbles.
-    if registry::occupy(&fixed.ids, row as usize, id) { Ok(Some(id)) } else { Ok(None) }
+    if registry::occupy(&fixed.ids, row as usize, id) { Ok(Some(Newcomer { id, has_settled })) } else { Ok(None) }
 }
 
 /// Undoes or finishes what the dead participant in `row` had announced, then frees the row. Under the
-/// row's reap byte.
-fn settle(fixed: &Fixed, ground: &Ground<'_>, row: u32) {
-    let Some(cell) = fixed.ids.get(row as usize).filter(|cell| cell.load(Ordering::Relaxed) != 0) else { return };
+/// row's reap byte. True: there was something to do.
+fn settle(fixed: &Fixed, ground: &Ground<'_>, row: u32) -> bool {
+    let Some(cell) = fixed.ids.get(row as usize).filter(|cell| cell.load(Ordering::Relaxed) != 0) else { return false };
     if let Some(dead) = ParticipantId::new(cell.load(Ordering::Relaxed)) {
-        ground.reap_hands(row, dead);
+        ground.settle(row, dead);
     }
     if let Some(who) = fixed.rows.get(row as usize) {
         // Objects of this format need no second place for a claim, so nothing is ever announced.
@@ -373,4 +390,5 @@ fn settle(fixed: &Fixed, ground: &Ground<'_>, row: u32) {
     fixed.registry.note_death();
     // Last, and whatever stood there: a scribbled id is nobody's. Who no longer finds the id sees the rest.
     cell.store(0, crate::order!(registry_bury, Release));
+    true
 }

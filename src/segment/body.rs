@@ -2,13 +2,15 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::participant::{Liveness, ParticipantId};
+use crate::raw::catalog::State;
 use crate::segment::access::{Placed, Region, Shared};
 use crate::segment::attachment::Attachment;
 use crate::segment::header::Spec;
-use crate::segment::layout::{MAGIC, ObjectKind};
+use crate::segment::layout::{Entry, MAGIC, ObjectKind};
 use crate::segment::open::Segment;
 use crate::segment::tag::TypeTag;
 use crate::sync::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 /// What a new object is to be, beside its kind and the type of its items.
 #[derive(Clone, Copy, Default, Debug)]
@@ -27,11 +29,36 @@ pub(crate) struct Blueprint {
 pub(crate) struct Body {
     region: Region,
     shape: [u64; 4],
-    /// A word that is `alive` as long as the object is there. Of an object alone it is the first of the header, which
-    /// nobody changes, so that there is nothing to tell apart at each operation.
+    /// A word that is `alive` as long as the object is there: the first of its entry, or, of an object alone, of the
+    /// header, which nobody changes. So there is nothing to tell apart at each operation.
     word: Placed<AtomicU64>,
     alive: u64,
     segment: Segment,
+    /// Of an object among others.
+    hold: Option<Arc<Hold>>,
+}
+
+/// One hold on an object among others: as long as there is one, its memory stays.
+pub(crate) struct Hold {
+    segment: Segment,
+    number: usize,
+}
+
+impl Hold {
+    /// For a hold that was taken in the catalog.
+    pub(crate) fn new(segment: &Segment, number: usize) -> Self {
+        Self { segment: segment.clone(), number }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // In a forked child the hold is the parent's.
+        if let Ok(attachment) = self.segment.attachment().ours() {
+            attachment.catalog().let_go(self.number, attachment.row() as usize);
+            attachment.catalog().free_if_due(self.number, attachment, attachment.arena());
+        }
+    }
 }
 
 impl Body {
@@ -52,7 +79,34 @@ impl Body {
             word: attachment.region().placed(0)?,
             alive: u64::from_ne_bytes(MAGIC),
             segment: segment.clone(),
+            hold: None,
         })
+    }
+
+    /// An object among others that is held, and that is there as long as its entry says so.
+    pub(crate) fn held(hold: &Arc<Hold>, state: State) -> Result<Self> {
+        let Hold { segment, number } = &**hold;
+        let attachment = segment.attachment();
+        let found = attachment.catalog().entry(*number)?.described()?;
+        let arena = attachment.arena().ok_or_else(|| Error::corrupt("the segment", "a catalog without an arena"))?;
+        let offset = attachment.header().plan.catalog + (*number * size_of::<Entry>()) as u64;
+        Ok(Self {
+            region: arena.region(found.block)?.part(0, found.body_len)?,
+            shape: found.shape,
+            word: attachment.region().placed(offset)?,
+            alive: state.word(),
+            segment: segment.clone(),
+            hold: Some(Arc::clone(hold)),
+        })
+    }
+
+    pub(crate) fn hold(&self) -> Option<&Arc<Hold>> {
+        self.hold.as_ref()
+    }
+
+    /// Which object of its segment this is: its number in the catalog and its identity. `None`: it is alone.
+    pub(crate) fn among_others(&self) -> Option<(u32, u64)> {
+        self.hold.as_ref().map(|hold| (hold.number as u32, self.alive))
     }
 
     /// What the creator wrote down of the object. Not trusted: the handle checks it.
@@ -143,7 +197,8 @@ impl Liveness for Body {
     }
 }
 
+/// The error of a handle whose object was removed.
 #[cold]
-fn removed() -> Error {
+pub(crate) fn removed() -> Error {
     Kind::Removed { what: "the object" }.into()
 }

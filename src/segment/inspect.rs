@@ -3,18 +3,21 @@
 //! Reads only, with relaxed loads; what comes out may be over a moment later. Whatever the bytes are, it
 //! says something and does not fail: it is what the watchdog of a hung test prints.
 
+use crate::error::Result;
 use crate::participant::ParticipantId;
+use crate::raw::catalog::Phase;
 use crate::raw::lock::RawLock;
 use crate::raw::permits::{Permits, PermitsHeader};
 use crate::raw::ring::{Ring, RingHeader};
 use crate::raw::ring_word::Geometry;
 use crate::raw::version::Version;
 use crate::segment::access::Region;
+use crate::segment::arena::Arena;
 use crate::segment::attachment::Attachment;
 use crate::segment::cells::{CellWords, QueuePlan};
-use crate::segment::header::Header;
-use crate::segment::layout::{FORMAT, ObjectKind};
+use crate::segment::layout::{Entry, FORMAT, ObjectKind};
 use crate::segment::recover::semaphore_cells;
+use crate::segment::tag::TypeTag;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use core::fmt;
 
@@ -34,14 +37,18 @@ pub struct ParticipantReport {
     pub is_dead: bool,
 }
 
-/// The object of the segment.
+/// An object of the segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ObjectReport {
-    /// `Queue`, `Lock`, ...; `Empty` for a segment without an object.
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// `Queue`, `Lock`, ...
     pub kind: String,
     /// The type of its items, as it was made.
     pub item: String,
+    /// Rows of the participants that have a handle on it; empty for an object that is alone in its segment.
+    pub held_by: Vec<u32>,
     /// Holders, sleepers, claims, fill: in words.
     pub state: String,
 }
@@ -64,8 +71,8 @@ pub struct Inspection {
     pub ids_left: u32,
     /// Deaths that were settled so far, wrapping.
     pub deaths: u32,
-    /// The object.
-    pub object: ObjectReport,
+    /// The objects: one that is alone, or those of the catalog.
+    pub objects: Vec<ObjectReport>,
 }
 
 /// Inspects the segment of an attachment.
@@ -85,20 +92,62 @@ pub(crate) fn of(attachment: &Attachment) -> Inspection {
         participants: participants.collect(),
         ids_left: fixed.registry.ids_left(),
         deaths: fixed.registry.deaths(),
-        object: ObjectReport {
-            kind: format!("{:?}", header.kind),
-            item: header.tag.to_string(),
-            state: attachment
-                .body()
-                .and_then(|body| state(&body, header))
-                .unwrap_or_else(|error| format!("damaged: {error}")),
-        },
+        objects: objects(attachment),
     }
 }
 
-fn state(body: &Region, header: &Header) -> crate::error::Result<String> {
-    let [first, second, ..] = header.shape;
-    Ok(match header.kind {
+/// What the segment has in it.
+pub(crate) fn objects(attachment: &Attachment) -> Vec<ObjectReport> {
+    let header = attachment.header();
+    if header.kind != ObjectKind::Empty {
+        let state = attachment.body().and_then(|body| state(&body, header.kind, header.shape));
+        return vec![report(None, header.kind, &header.tag, Vec::new(), state)];
+    }
+    let entries = attachment.catalog().entries().iter();
+    entries.filter_map(|entry| object(entry, attachment.arena())).collect()
+}
+
+/// `None`: nothing is there.
+fn object(entry: &Entry, arena: Option<&Arena>) -> Option<ObjectReport> {
+    let phase = entry.slot.look().phase();
+    if phase == Some(Phase::Empty) {
+        return None;
+    }
+    let held_by = entry.slot.holders().filter_map(|row| u32::try_from(row).ok()).collect();
+    let name = entry.name().filter(|_| phase == Some(Phase::Named));
+    let is_there = matches!(phase, Some(Phase::Named | Phase::Nameless | Phase::Removed));
+    let found = match entry.described() {
+        Ok(found) if is_there => found,
+        _ => {
+            // Somebody makes or frees it, or it is damaged.
+            let words = Ok(format!("{:?}", entry.slot));
+            return Some(report(None, ObjectKind::Empty, &TypeTag::NONE, held_by, words));
+        }
+    };
+    let region = arena.map(|arena| arena.region(found.block).and_then(|region| region.part(0, found.body_len)));
+    let words = match region {
+        Some(Ok(body)) => state(&body, found.kind, found.shape),
+        Some(Err(error)) => Err(error),
+        None => Ok(String::new()),
+    };
+    let words = if phase == Some(Phase::Removed) { words.map(|words| format!("removed; {words}")) } else { words };
+    Some(report(name, found.kind, &found.tag, held_by, words))
+}
+
+fn report(
+    name: Option<String>,
+    kind: ObjectKind,
+    tag: &TypeTag,
+    held_by: Vec<u32>,
+    state: Result<String>,
+) -> ObjectReport {
+    let state = state.unwrap_or_else(|error| format!("damaged: {error}"));
+    ObjectReport { name, kind: format!("{kind:?}"), item: tag.to_string(), held_by, state }
+}
+
+fn state(body: &Region, kind: ObjectKind, shape: [u64; 4]) -> Result<String> {
+    let [first, second, ..] = shape;
+    Ok(match kind {
         ObjectKind::Empty => "no object".into(),
         ObjectKind::Value if first <= 8 => format!("one atomic word of {first} bytes"),
         ObjectKind::Value | ObjectKind::Mutex => format!("{:?}", body.place::<Version>(0)?),
@@ -111,8 +160,8 @@ fn state(body: &Region, header: &Header) -> crate::error::Result<String> {
             format!("{} free, {} held by {holders:?}", permits.available(), permits.held())
         }
         ObjectKind::Queue => {
-            let bad = || crate::segment::header::bad_shape(header.kind, header.shape);
-            let plan = QueuePlan::from_shape(header.shape).ok_or_else(bad)?;
+            let bad = || crate::segment::header::bad_shape(kind, shape);
+            let plan = QueuePlan::from_shape(shape).ok_or_else(bad)?;
             let words = body.places::<AtomicU64>(plan.cells(), plan.cell_words())?;
             let cells = CellWords::new(words, plan.stride_words());
             let ring = Ring::new(body.place::<RingHeader>(0)?, cells, Geometry::new(plan.capacity).ok_or_else(bad)?);
@@ -124,7 +173,6 @@ fn state(body: &Region, header: &Header) -> crate::error::Result<String> {
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "segment {:032x}: format {}, {} bytes", u128::from_be_bytes(self.uuid), self.format, self.len)?;
-        writeln!(f, "  {}{}: {}", self.object.kind, self.object.item, self.object.state)?;
         writeln!(
             f,
             "  {} of {} rows taken, {} ids left, {} deaths settled",
@@ -133,6 +181,10 @@ impl fmt::Display for Inspection {
             self.ids_left,
             self.deaths
         )?;
+        for object in &self.objects {
+            let name = object.name.as_ref().map_or(String::new(), |name| format!("{name:?}, "));
+            writeln!(f, "  {name}{}{}: {}", object.kind, object.item, object.state)?;
+        }
         for who in &self.participants {
             let note = match (who.is_me, who.is_dead) {
                 (true, _) => " (this process)",

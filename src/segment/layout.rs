@@ -18,6 +18,8 @@
 //! ```
 
 use crate::raw::blocks::Hand;
+use crate::raw::catalog::Slot;
+use crate::raw::lock::RawLock;
 use crate::raw::pages::PagesHeader;
 use crate::raw::registry::RegistryHeader;
 use crate::sync::{AtomicU32, AtomicU64};
@@ -147,18 +149,41 @@ impl Plan {
     }
 }
 
-/// An entry of the catalog.
+/// Words for the holders of an object: a bit for each row.
+pub(crate) const HOLDER_WORDS: usize = ROWS_MAX as usize / 64;
+/// The most bytes of an object's name.
+pub(crate) const OBJECT_NAME_MAX: usize = 64;
+
+/// An entry of the catalog: one object, what it says of itself, where it is, and who has a handle on it.
 #[repr(C, align(64))]
 pub(crate) struct Entry {
-    pub _reserved_1: [AtomicU64; 32],
+    pub slot: Slot<HOLDER_WORDS>,
+    /// The block of the arena that is the object's body; unit 0: none.
+    pub unit: AtomicU64,
+    pub generation: AtomicU64,
+    /// Bytes of the name; 0: it has none.
+    pub name_len: AtomicU32,
+    /// Spares a look at most names that are another's.
+    pub name_hash: AtomicU32,
+    pub body_len: AtomicU64,
+    pub shape: [AtomicU64; 4],
+    pub kind: AtomicU32,
+    pub type_align: AtomicU32,
+    pub type_size: AtomicU64,
+    pub type_encoding: AtomicU32,
+    pub _reserved_1: AtomicU32,
+    pub name: [AtomicU64; OBJECT_NAME_MAX / 8],
+    pub type_name: [AtomicU64; 8],
 }
 
 /// What the arena and the catalog know of themselves.
 #[repr(C, align(128))]
 pub(crate) struct ArenaHeader {
     pub pages: PagesHeader,
-    /// The catalog's part.
-    pub _reserved_2: [AtomicU64; 16],
+    /// Held by whoever gives an object its name.
+    pub names: RawLock,
+    pub _reserved_1: AtomicU32,
+    pub _reserved_2: [AtomicU64; 15],
 }
 
 /// A participant's row: who it is, for people; decisions rest on the id and the lock alone.
@@ -210,7 +235,7 @@ pub(crate) const FINGERPRINT: u64 = {
     let sizes = [
         size_of::<RegistryHeader>(),
         size_of::<Row>(),
-        size_of::<crate::raw::lock::RawLock>(),
+        size_of::<RawLock>(),
         size_of::<crate::raw::signal::Signal>(),
         size_of::<crate::raw::version::Version>(),
         size_of::<crate::raw::permits::PermitsHeader>(),
@@ -236,9 +261,11 @@ const _: () = {
     assert!(IDS + 4 * ROWS_MAX as u64 <= ROWS);
     assert!(body_start(64) == 6144);
     assert!(size_of::<Entry>() == 256 && align_of::<Entry>() == 64);
+    assert!(offset_of!(Entry, unit) == 40 && offset_of!(Entry, name_len) == 56 && offset_of!(Entry, shape) == 72);
+    assert!(offset_of!(Entry, kind) == 104 && offset_of!(Entry, name) == 128 && offset_of!(Entry, type_name) == 192);
     assert!(size_of::<Hand>() == 32 && align_of::<Hand>() == 32);
     assert!(size_of::<PagesHeader>() == 384);
-    assert!(size_of::<ArenaHeader>() == 512 && offset_of!(ArenaHeader, _reserved_2) == 384);
+    assert!(size_of::<ArenaHeader>() == 512 && offset_of!(ArenaHeader, names) == 384);
 };
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::raw::roster::Roster;
 use crate::raw::version::Version;
 use crate::segment::access::{Placed, Region};
 use crate::segment::arena::Arena;
+use crate::segment::catalog::Catalog;
 use crate::segment::cells::{CellWords, QueuePlan};
 use crate::segment::header::Header;
 use crate::segment::layout::{self, ObjectKind};
@@ -61,11 +62,12 @@ pub(crate) fn take_id(
     registry: &registry::RegistryHeader,
     ids: &Placed<[AtomicU32]>,
     ground: &Ground<'_>,
+    row: u32,
 ) -> Result<ParticipantId> {
     let taken = registry.take_id(|half| {
         let Some(stand_in) = ParticipantId::new(ParticipantId::MASK) else { return false };
         let newcomer = Newcomer { own, ids, stand_in };
-        if ground.sweep(&newcomer).is_err() {
+        if ground.sweep(&newcomer, row).is_err() {
             return false;
         }
         // A row that is held without an id belongs to a newcomer who may have taken an id of this half already.
@@ -82,34 +84,76 @@ pub(crate) struct Ground<'a> {
     pub header: &'a Header,
     pub region: &'a Region,
     pub arena: Option<&'a Arena>,
+    pub catalog: &'a Catalog,
 }
 
 impl Ground<'_> {
-    /// Removes every trace of the dead. The number of traces.
-    pub(crate) fn sweep(&self, life: &impl Liveness) -> Result<u32> {
-        let body = self.region.part(self.header.plan.body_start, self.header.plan.body_len)?;
-        let traces = sweep(&body, self.header, life)?;
+    /// Removes every trace of the dead, for the participant in `row`. The number of traces.
+    pub(crate) fn sweep(&self, life: &impl Liveness, row: u32) -> Result<u32> {
+        let alone = self.region.part(self.header.plan.body_start, self.header.plan.body_len)?;
+        let mut traces = sweep(&alone, self.header.kind, self.header.shape, life)?;
+        for number in 0..self.catalog.entries().len() {
+            traces = traces.saturating_add(self.sweep_object(number, life, row)?);
+        }
+        traces = traces.saturating_add(self.catalog.recover(life));
         Ok(traces.saturating_add(self.arena.map_or(0, |arena| arena.sweep(life))))
     }
 
-    /// Settles what the dead participant in `row` had in hand. Under the row's reap byte.
-    pub(crate) fn reap_hands(&self, row: u32, dead: ParticipantId) {
+    /// Removes every trace of the dead from the object of this number. It is held meanwhile: its memory must not become
+    /// another's. One that was removed is left as it is, since nobody looks at it any more.
+    pub(crate) fn sweep_object(&self, number: usize, life: &impl Liveness, row: u32) -> Result<u32> {
+        let entry = self.catalog.entry(number)?;
+        let state = entry.slot.look();
+        if !state.is_alive() || !self.catalog.hold(number, state, row as usize) {
+            return Ok(0);
+        }
+        let swept = entry.described().and_then(|found| {
+            let body = self.arena.map(|arena| arena.region(found.block)).transpose()?;
+            body.map_or(Ok(0), |body| sweep(&body.part(0, found.body_len)?, found.kind, found.shape, life))
+        });
+        self.catalog.let_go(number, row as usize);
+        swept
+    }
+
+    /// After a death: the single object, what is known to have been held by the dead, and whatever waits to be freed. What
+    /// makes no sense is left to whoever uses it.
+    pub(crate) fn reap(&self, held: &[usize], life: &impl Liveness, row: u32) {
+        if let Ok(alone) = self.region.part(self.header.plan.body_start, self.header.plan.body_len) {
+            let _ = sweep(&alone, self.header.kind, self.header.shape, life);
+        }
+        for &number in held {
+            let _ = self.sweep_object(number, life, row);
+        }
+        self.catalog.recover(life);
+        if let Some(arena) = self.arena {
+            arena.sweep(life);
+        }
+        self.catalog.tend(life, self.arena);
+    }
+
+    /// Settles what the dead participant in `row` had in hand and what it held. Under the row's reap byte.
+    pub(crate) fn settle(&self, row: u32, dead: ParticipantId) {
         if let Some(arena) = self.arena {
             arena.reap_hands(row, dead, |place, block| self.refers(place, block));
         }
+        self.catalog.settle(row as usize);
     }
 
     /// Whether the place of a structure refers to this block. In doubt yes: a block that is lost for good does
     /// less harm than one that two have.
-    fn refers(&self, _place: u64, _block: BlockRef) -> bool {
-        true
+    fn refers(&self, place: u64, block: BlockRef) -> bool {
+        match Catalog::of_body_place(&self.header.plan, place).map(|number| self.catalog.entry(number)) {
+            Some(Ok(entry)) => entry.block() == block,
+            Some(Err(_)) => false,
+            None => true,
+        }
     }
 }
 
-/// Removes every trace of the dead from the object. The number of traces.
-fn sweep(body: &Region, header: &Header, life: &impl Liveness) -> Result<u32> {
-    let [first, second, ..] = header.shape;
-    match header.kind {
+/// Removes every trace of the dead from an object. The number of traces.
+fn sweep(body: &Region, kind: ObjectKind, shape: [u64; 4], life: &impl Liveness) -> Result<u32> {
+    let [first, second, ..] = shape;
+    match kind {
         ObjectKind::Empty => Ok(0),
         ObjectKind::Lock => Ok(body.place::<RawLock>(0)?.recover(life)),
         ObjectKind::Mutex => Ok(body.place::<Version>(0)?.recover(life)),
@@ -121,7 +165,7 @@ fn sweep(body: &Region, header: &Header, life: &impl Liveness) -> Result<u32> {
             let cells = body.places::<AtomicU32>(semaphore_cells(), first)?;
             Ok(Permits { header: body.place::<PermitsHeader>(0)?, cells }.recover(life))
         }
-        ObjectKind::Queue => sweep_queue(body, header.shape, life),
+        ObjectKind::Queue => sweep_queue(body, shape, life),
     }
 }
 

@@ -42,6 +42,19 @@ impl TypeTag {
         }
     }
 
+    /// The tag of the same encoding under a name that the user gave. What plain data looks like is compared still; what
+    /// is encoded may have any size in memory.
+    pub(crate) fn given(self, name: &str) -> Self {
+        // No type's name begins with a quote.
+        let named = Self { name: pack(&format!("\"{name}\"")), ..self };
+        if self.encoding == Encoding::Postcard as u32 { Self { size: 0, align: 0, ..named } } else { named }
+    }
+
+    /// Whether the user gave it.
+    pub(crate) fn is_given(&self) -> bool {
+        self.name[0] == b'"'
+    }
+
     /// Refuses an object of another kind or type, naming both.
     pub(crate) fn expect(&self, kind: ObjectKind, found_kind: ObjectKind, found: &Self) -> Result<()> {
         if kind == found_kind && self == found {

@@ -106,3 +106,42 @@ fn the_first_participant_has_row_and_id() {
     let row = 2048 + 64 * me.row as usize;
     assert_eq!(bytes[row..row + 4], std::process::id().to_ne_bytes());
 }
+
+/// An entry of the catalog, by the table of the page.
+#[test]
+fn an_entry_stands_as_the_page_says() {
+    let page = include_str!("../../docs/format.md");
+    let table = page.split("| entry | at | bytes |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let rows = table.lines().filter_map(|line| {
+        let mut cells = line.trim().strip_prefix('|')?.split('|').map(str::trim);
+        let (field, at, len) = (cells.next()?, cells.next()?.parse::<usize>().ok()?, cells.next()?.parse().ok()?);
+        Some((field, at, len))
+    });
+    let rows: Vec<(&str, usize, usize)> = rows.collect();
+    let end = rows.iter().fold(0, |next, (field, at, len)| {
+        assert_eq!(*at, next, "a gap before {field}");
+        at + len
+    });
+    assert_eq!(end, 256);
+
+    let segment = Segment::anonymous(1 << 20).unwrap();
+    let _alone = mutirao::Lock::new_in(&segment).unwrap();
+    let tagged = mutirao::Name::new("orders").type_tag("order/2");
+    let _queue = mutirao::Array::<u32>::create(&segment, tagged, 1000).unwrap();
+    let mut bytes = vec![0; 512];
+    File::from(segment.as_fd().try_clone_to_owned().unwrap()).read_exact_at(&mut bytes, 6144).unwrap();
+    let field = |entry: usize, name: &str| {
+        let (_, at, len) = rows.iter().find(|(field, ..)| *field == name).unwrap_or_else(|| panic!("no {name}"));
+        bytes[256 * entry + at..256 * entry + at + len].to_vec()
+    };
+    let number = |entry, name: &str| field(entry, name).iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+    assert_eq!((number(0, "state") >> 23, number(1, "state") >> 23), (3, 2), "nameless and named, generation 0");
+    assert_eq!(field(1, "holders").iter().map(|b| b.count_ones()).sum::<u32>(), 1);
+    assert!(number(1, "unit") > 0 && number(1, "generation") > 0);
+    assert_eq!((number(0, "kind"), number(1, "kind")), (3, 2));
+    assert_eq!((number(1, "body length"), &field(1, "shape")[..2]), (4000, &[0xe8, 3][..]));
+    assert_eq!((number(1, "type size"), number(1, "type alignment"), number(1, "type encoding")), (4, 4, 1));
+    assert_eq!((number(0, "name length"), number(1, "name length")), (0, 6));
+    assert_eq!(field(1, "name")[..7], *b"orders\0");
+    assert_eq!(field(1, "type name")[..10], *b"\"order/2\"\0");
+}

@@ -2,6 +2,7 @@
 
 mutirao::testing::entry!();
 
+mod catalog;
 mod foreign;
 mod golden;
 mod in_the_way;
