@@ -155,7 +155,8 @@ impl Attachment {
         let arena = arena.map(|arena| arena.of_row(row));
         let file = facts.id;
         let stays = header.lifetime != Some(Lifetime::LastLeaves);
-        let leaving = path.map(|path| Leaving { path, stays, file, shared: Arc::clone(&shared), fork });
+        let ids = fixed.ids.clone();
+        let leaving = path.map(|path| Leaving { path, stays, file, shared: Arc::clone(&shared), ids, fork });
         let this = Self {
             fixed,
             region,
@@ -339,7 +340,8 @@ fn join(own: &OwnedFd, fixed: &Fixed, ground: &Ground<'_>) -> Result<(u32, Newco
     for row in (0..rows).map(|i| (start + i) % rows) {
         // An id without a living holder is worth the reap byte; so is a free row. The rest is skipped
         // without touching its bytes.
-        if liveness::is_held(own.as_fd(), life_byte(row)).map_err(io)?
+        let is_taken = fixed.ids.get(row as usize).is_some_and(|id| id.load(Ordering::Relaxed) != 0);
+        if is_taken && liveness::is_held(own.as_fd(), life_byte(row)).map_err(io)?
             || !liveness::try_lock(own.as_fd(), reap_byte(row)).map_err(io)?
         {
             continue;

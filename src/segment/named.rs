@@ -150,11 +150,10 @@ impl SegmentOptions {
             return Err(Error::invalid("a new segment", why));
         }
         naming::make_way(&path, self.trusted())?;
-        let (mut file, shared) = Unpublished::new(&self.directory, self.mode, NAME_BYTE)?;
+        let (mut file, shared, own) = Unpublished::new(&self.directory, self.mode, NAME_BYTE)?;
         backing::fill(shared.as_fd(), &header.backed(header.len), header.to_raw().as_bytes())?;
-        let own = Some(file.open_own(shared.as_fd())?);
-        let facts = backing::facts(shared.as_fd())?;
-        let found = Found { shared, own, facts, header, path: Some(path.clone()), memory: self.memory };
+        let facts = backing::facts_of_named(shared.as_fd())?;
+        let found = Found { shared, own: Some(own), facts, header, path: Some(path.clone()), memory: self.memory };
         let segment = Segment::attach(found)?;
         // Bounded: each round somebody else had the name and is gone.
         for _ in 0..PATIENCE_ROUNDS {
@@ -179,13 +178,13 @@ impl SegmentOptions {
         // Bounded: each round the file was replaced while we looked at it.
         for _ in 0..PATIENCE_ROUNDS {
             let own = names::open(path, Access::Write)?;
-            let facts = backing::facts(own.as_fd())?;
+            let facts = backing::facts_of_named(own.as_fd())?;
             let segment = match Attachment::known(facts.id) {
                 Some(known) => Segment::of(known),
                 None => {
                     let header = trust::verify_named(own.as_fd(), &facts, path, self.trusted())?;
                     let shared = names::open(path, Access::Write)?;
-                    if backing::facts(shared.as_fd())?.id != facts.id {
+                    if backing::file_id(shared.as_fd())? != facts.id {
                         continue;
                     }
                     let path = Some(path.to_path_buf());

@@ -9,8 +9,10 @@
 //! Who leaves gives up its life first and looks for others then: of two who leave at once the later one sees nobody.
 
 use crate::error::{Error, Kind, Result};
+use crate::segment::access::Placed;
 use crate::segment::layout::{IDS, NAME_BYTE, ROWS_MAX, life_byte};
 use crate::segment::trust::{Trust, look};
+use crate::sync::{AtomicU32, Ordering};
 use crate::sys::backing::{self, FileId};
 use crate::sys::fork::ForkWord;
 use crate::sys::liveness;
@@ -80,7 +82,7 @@ pub(crate) fn unlink(path: &Path) -> Result<()> {
     // Bounded: each round somebody else has replaced the file.
     for _ in 0..PATIENCE_ROUNDS {
         let fd = names::open(path, Access::Write)?;
-        let facts = backing::facts(fd.as_fd())?;
+        let facts = backing::facts_of_named(fd.as_fd())?;
         look(fd.as_fd(), &facts, path, Trust::Any)?;
         if take_away(path, fd.as_fd(), facts.id, Unless::Never, PATIENCE_ROUNDS)? {
             return Ok(());
@@ -96,7 +98,7 @@ pub(crate) fn make_way(path: &Path, trust: Trust) -> Result<()> {
         Err(error) if error.is_not_found() => return Ok(()),
         opened => opened?,
     };
-    let facts = backing::facts(fd.as_fd())?;
+    let facts = backing::facts_of_named(fd.as_fd())?;
     let raw = look(fd.as_fd(), &facts, path, trust)?;
     let is_left = !raw.is_persistent() && !is_anybody_alive(fd.as_fd());
     if is_left && take_away(path, fd.as_fd(), facts.id, Unless::AnybodyLives, PATIENCE_ROUNDS)? {
@@ -127,18 +129,31 @@ pub(crate) struct Leaving {
     pub file: FileId,
     /// A description of the file that carries no lock.
     pub shared: Arc<OwnedFd>,
+    pub ids: Placed<[AtomicU32]>,
     pub fork: ForkWord,
+}
+
+impl Leaving {
+    fn does_somebody_stay(&self) -> bool {
+        let shared = self.shared.as_fd();
+        match liveness::first_held(shared, life_byte(0), ROWS_MAX) {
+            Ok(None) => false,
+            // See `is_anybody_alive`.
+            Ok(Some(row)) if self.ids.get(row as usize).is_some_and(|id| id.load(Ordering::Relaxed) != 0) => true,
+            _ => is_anybody_alive(shared),
+        }
+    }
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        // The usual case asks once: somebody stays. In a forked child nobody leaves.
-        if self.stays || !self.fork.is_ours() || is_anybody_alive(self.shared.as_fd()) {
+        // In a forked child nobody leaves. Else the usual case asks once: somebody stays.
+        if self.stays || !self.fork.is_ours() || self.does_somebody_stay() {
             return;
         }
         // What fails here is left to the next opener.
         if let Ok(fd) = names::open(&self.path, Access::Write)
-            && backing::facts(fd.as_fd()).is_ok_and(|facts| facts.id == self.file)
+            && backing::file_id(fd.as_fd()).is_ok_and(|file| file == self.file)
         {
             let _ = take_away(&self.path, fd.as_fd(), self.file, Unless::AnybodyLives, LEAVING_ROUNDS);
         }

@@ -5,6 +5,7 @@
 //! shrinking, so that no neighbour can take the memory away (memfd_create(2), fcntl(2) "File sealing").
 
 use crate::error::{Error, Kind, Result};
+use crate::sys::fork::PerProcess;
 use core::ops::Range;
 use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -33,6 +34,9 @@ pub(crate) struct Facts {
     /// Memory that the file occupies.
     pub committed: u64,
 }
+
+/// The limit of the memory cgroup that a container sees as its own.
+const GROUP_MAX: &str = "/sys/fs/cgroup/memory.max";
 
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::SEAL);
 
@@ -74,7 +78,7 @@ pub(crate) fn is_in_group(group: u32) -> bool {
 /// end behind its end.
 pub(crate) fn reserve(fd: BorrowedFd<'_>, ranges: &[Range<u64>]) -> Result<()> {
     let needed = ranges.iter().map(|range| range.end.saturating_sub(range.start)).fold(0, u64::saturating_add);
-    let available = available_memory();
+    let available = if is_surely_there(needed) { u64::MAX } else { available_memory() };
     let no_memory = |available| Kind::OutOfMemory {
         what: "the segment".into(),
         needed,
@@ -89,7 +93,7 @@ pub(crate) fn reserve(fd: BorrowedFd<'_>, ranges: &[Range<u64>]) -> Result<()> {
         match fs::fallocate(fd, FallocateFlags::empty(), range.start, range.end - range.start) {
             Ok(()) => {}
             Err(Errno::NOSPC | Errno::NOMEM | Errno::FBIG | Errno::INVAL) => {
-                return Err(no_memory(available.min(free_in_file_system(fd))).into());
+                return Err(no_memory(available_memory().min(free_in_file_system(fd))).into());
             }
             Err(e) => return Err(Error::io("reserving the segment's memory", e)),
         }
@@ -105,8 +109,17 @@ pub(crate) fn len(fd: BorrowedFd<'_>) -> Result<u64> {
 
 /// What is known of the file behind `fd`.
 pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts> {
-    let stat = fs::fstat(fd).map_err(|e| Error::io("looking at a descriptor", e))?;
     let seals = fs::fcntl_get_seals(fd).unwrap_or(SealFlags::empty());
+    Ok(Facts {
+        is_sealed: seals.contains(SEALS),
+        is_write_sealed: seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE),
+        ..facts_of_named(fd)?
+    })
+}
+
+/// The same of a file that was opened by its name, which can have no seals.
+pub(crate) fn facts_of_named(fd: BorrowedFd<'_>) -> Result<Facts> {
+    let stat = fs::fstat(fd).map_err(|e| Error::io("looking at a descriptor", e))?;
     Ok(Facts {
         id: id_of(&stat),
         len: u64::try_from(stat.st_size).unwrap_or(0),
@@ -114,10 +127,15 @@ pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts> {
         mode: stat.st_mode & 0o7777,
         owner: stat.st_uid,
         group: stat.st_gid,
-        is_sealed: seals.contains(SEALS),
-        is_write_sealed: seals.intersects(SealFlags::WRITE | SealFlags::FUTURE_WRITE),
+        is_sealed: false,
+        is_write_sealed: false,
         committed: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
     })
+}
+
+/// Which file a descriptor leads to.
+pub(crate) fn file_id(fd: BorrowedFd<'_>) -> Result<FileId> {
+    fs::fstat(fd).map(|stat| id_of(&stat)).map_err(|e| Error::io("looking at a descriptor", e))
 }
 
 /// Which file this is about.
@@ -148,7 +166,7 @@ pub(crate) fn open_own(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     match fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
         Ok(own) => {
-            if facts(own.as_fd())?.id != facts(fd)?.id {
+            if file_id(own.as_fd())? != file_id(fd)? {
                 return Err(Kind::NoProc { source: Errno::BADF.into() }.into());
             }
             Ok(own)
@@ -166,6 +184,20 @@ fn free_in_file_system(fd: BorrowedFd<'_>) -> u64 {
     }
 }
 
+/// Whether so much memory is free outright, by one cheap question. Where a memory cgroup has a limit, it never is.
+fn is_surely_there(needed: u64) -> bool {
+    /// What the machine keeps for itself, and others may take meanwhile.
+    const SPARE: u64 = 64 << 20;
+    static UNLIMITED: PerProcess<bool> = PerProcess::new();
+    let unlimited = || match std::fs::read_to_string(GROUP_MAX) {
+        Ok(text) => text.trim() == "max",
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    let info = rustix::system::sysinfo();
+    let free = (info.freeram as u64).saturating_mul(u64::from(info.mem_unit));
+    needed.saturating_add(SPARE) <= free && UNLIMITED.get_or_init(unlimited).is_ok_and(|(_, unlimited)| *unlimited)
+}
+
 /// Memory that can be reserved, in bytes: what the kernel calls available (proc_meminfo(5)), within what
 /// the memory cgroup leaves.
 fn available_memory() -> u64 {
@@ -175,8 +207,7 @@ fn available_memory() -> u64 {
     };
     let machine = std::fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(field);
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let group = number("/sys/fs/cgroup/memory.max")
-        .map(|max| max.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0)));
+    let group = number(GROUP_MAX).map(|max| max.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0)));
     match (machine, group) {
         (Some(m), Some(g)) => m.min(g),
         (Some(m), None) => m,

@@ -5,6 +5,7 @@
 //! (fcntl(2), "Open file description locks"; kernel/exit.c). rustix has no OFD locks, hence libc here.
 #![allow(unsafe_code)] // fcntl with a pointer to a flock of our own
 
+use crate::sys::fork::PerProcess;
 use core::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
@@ -89,10 +90,21 @@ pub(crate) fn is_held(fd: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
 
 /// Whether somebody else's description holds the write lock on one of `count` bytes.
 pub(crate) fn is_any_held(fd: BorrowedFd<'_>, byte: u64, count: u32) -> io::Result<bool> {
+    first_held(fd, byte, count).map(|held| held.is_some())
+}
+
+/// Which of `count` bytes, counted from the first, somebody else's description holds the write lock on: one of
+/// them, if there are several.
+pub(crate) fn first_held(fd: BorrowedFd<'_>, byte: u64, count: u32) -> io::Result<Option<u32>> {
     let lock = fcntl_range(fd, libc::F_OFD_GETLK, libc::F_RDLCK, byte, count)?;
     // The kernel's lock list is a lock: what the dead stored before it fell is visible from here on.
     core::sync::atomic::fence(core::sync::atomic::Ordering::Acquire);
-    Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+    if lock.l_type == libc::F_UNLCK as libc::c_short {
+        return Ok(None);
+    }
+    // The lock may be on a longer range than what was asked for.
+    let start = u64::try_from(lock.l_start).unwrap_or(0).saturating_sub(byte);
+    Ok(Some(u32::try_from(start).unwrap_or(count)))
 }
 
 /// What stands in a row for people: never a base for decisions.
@@ -105,15 +117,16 @@ pub(crate) struct Identity {
     pub namespace: u64,
 }
 
-/// The identity of this process.
+/// The identity of this process. Asked once in each.
 pub(crate) fn identity() -> Identity {
-    use std::os::unix::fs::MetadataExt;
-    let pid = std::process::id();
-    Identity {
-        pid,
-        start_time: start_time(pid).unwrap_or(0),
-        namespace: std::fs::metadata("/proc/self/ns/pid").map_or(0, |m| m.ino()),
-    }
+    static IDENTITY: PerProcess<Identity> = PerProcess::new();
+    let ask = || {
+        use std::os::unix::fs::MetadataExt;
+        let pid = std::process::id();
+        let namespace = std::fs::metadata("/proc/self/ns/pid").map_or(0, |m| m.ino());
+        Identity { pid, start_time: start_time(pid).unwrap_or(0), namespace }
+    };
+    IDENTITY.get_or_init(ask).map_or_else(|_| ask(), |(_, identity)| *identity)
 }
 
 /// When the process with this pid in our namespace started.
@@ -140,8 +153,13 @@ pub(crate) fn poll_readable(fds: &[BorrowedFd<'_>], timeout_ms: u32) -> Vec<bool
     }
 }
 
-/// The id of this boot of the machine.
+/// The id of this boot of the machine. Asked once in each process.
 pub(crate) fn boot_id() -> [u8; 16] {
+    static BOOT_ID: PerProcess<[u8; 16]> = PerProcess::new();
+    BOOT_ID.get_or_init(read_boot_id).map_or_else(|_| read_boot_id(), |(_, id)| *id)
+}
+
+fn read_boot_id() -> [u8; 16] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let mut nibbles = text.chars().filter_map(|c| c.to_digit(16));
     core::array::from_fn(|_| {

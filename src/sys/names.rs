@@ -54,8 +54,8 @@ impl Drop for Temporary {
 }
 
 impl Unpublished {
-    /// A new empty file in `directory` with these permissions, whatever the umask says.
-    pub(crate) fn new(directory: &Path, mode: u32, name_byte: u64) -> Result<(Self, OwnedFd)> {
+    /// A new empty file in `directory` with these permissions, whatever the umask says, and two descriptions of it.
+    pub(crate) fn new(directory: &Path, mode: u32, name_byte: u64) -> Result<(Self, OwnedFd, OwnedFd)> {
         match Self::make(directory, mode, name_byte, Publication::Link) {
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
                 Self::make(directory, mode, name_byte, Publication::Rename)
@@ -71,39 +71,32 @@ impl Unpublished {
         mode: u32,
         name_byte: u64,
         how: Publication,
-    ) -> Result<(Self, OwnedFd), Errno> {
+    ) -> Result<(Self, OwnedFd, OwnedFd), Errno> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let narrow = Mode::RUSR | Mode::WUSR;
-        let (temporary, fd) = match how {
+        let (temporary, fd, own) = match how {
             Publication::Link => {
                 let fd = fs::open(directory, flags | OFlags::TMPFILE, narrow)?;
-                // What it will be linked from has to be there.
-                fs::access(link_of(fd.as_fd()), fs::Access::EXISTS)?;
-                (None, fd)
+                // It will be linked from there too.
+                let own = fs::open(link_of(fd.as_fd()), flags, Mode::empty())?;
+                (None, fd, own)
             }
             Publication::Rename => {
                 sweep(directory, name_byte);
                 let random = u128::from_be_bytes(liveness::random_16());
                 let path = directory.join(format!("{TEMPORARY}{random:032x}"));
                 let fd = fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, narrow)?;
-                let temporary = Some(Temporary(path));
+                let temporary = Temporary(path);
                 // From here on it is not taken for a dead one's, unless somebody was quicker.
                 if !matches!(liveness::try_lock(fd.as_fd(), name_byte), Ok(true)) {
                     return Err(Errno::AGAIN);
                 }
-                (temporary, fd)
+                let own = fs::open(&temporary.0, flags | OFlags::NOFOLLOW, Mode::empty())?;
+                (Some(temporary), fd, own)
             }
         };
         fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
-        Ok((Self { temporary, name_byte }, fd))
-    }
-
-    /// A second description of the file.
-    pub(crate) fn open_own(&self, fd: BorrowedFd<'_>) -> Result<OwnedFd> {
-        match &self.temporary {
-            None => backing::open_own(fd),
-            Some(temporary) => open(&temporary.0, Access::Write),
-        }
+        Ok((Self { temporary, name_byte }, fd, own))
     }
 
     /// Gives the file its name. False: the name is taken.
@@ -135,7 +128,7 @@ fn link_of(fd: BorrowedFd<'_>) -> String {
 /// that one can find the name, and take it away as the last one.
 fn show_name(fd: BorrowedFd<'_>, path: &Path) {
     let Ok(named) = open(path, Access::Write) else { return };
-    if backing::facts(named.as_fd()).ok().map(|facts| facts.id) == backing::facts(fd).ok().map(|facts| facts.id) {
+    if backing::file_id(named.as_fd()).ok() == backing::file_id(fd).ok() {
         // SAFETY: both descriptors are open, borrowed for the call. The number stays open without a gap and leads to
         //         the same file as before, so whoever borrows it notices nothing.
         let _ = unsafe { libc::dup3(named.as_raw_fd(), fd.as_raw_fd(), libc::O_CLOEXEC) };
@@ -175,7 +168,7 @@ pub(crate) fn unlink(path: &Path) -> Result<()> {
 /// The name under which the file behind `fd` can be found, if it has one and we can see it.
 pub(crate) fn name_of(fd: BorrowedFd<'_>) -> Option<PathBuf> {
     let path = std::fs::read_link(link_of(fd)).ok()?;
-    let id = backing::facts(fd).ok()?.id;
+    let id = backing::file_id(fd).ok()?;
     (file_of(&path) == Some(id)).then_some(path)
 }
 
@@ -226,10 +219,9 @@ mod tests {
         for how in [Publication::Link, Publication::Rename] {
             let dir = directory(&format!("{how:?}"));
             let path = dir.join("name");
-            let (mut one, fd_one) = Unpublished::make(&dir, 0o600, BYTE, how).unwrap();
-            let (mut two, fd_two) = Unpublished::make(&dir, 0o600, BYTE, how).unwrap();
+            let (mut one, fd_one, own) = Unpublished::make(&dir, 0o600, BYTE, how).unwrap();
+            let (mut two, fd_two, _) = Unpublished::make(&dir, 0o600, BYTE, how).unwrap();
             assert!(!path.exists());
-            let own = one.open_own(fd_one.as_fd()).unwrap();
             assert!(one.publish(fd_one.as_fd(), &path).unwrap());
             assert!(!two.publish(fd_two.as_fd(), &path).unwrap(), "the name is taken");
             let id = backing::facts(own.as_fd()).unwrap().id;
@@ -245,7 +237,7 @@ mod tests {
     #[test]
     fn temporary_files_of_the_dead_are_swept_and_those_of_the_living_are_not() {
         let dir = directory("sweep");
-        let (living, _fd) = Unpublished::make(&dir, 0o600, BYTE, Publication::Rename).unwrap();
+        let (living, _fd, _own) = Unpublished::make(&dir, 0o600, BYTE, Publication::Rename).unwrap();
         std::fs::write(dir.join(".mutirao-0123"), "left by a dead one").unwrap();
         std::fs::write(dir.join("other"), "not ours").unwrap();
         sweep(&dir, BYTE);
