@@ -61,6 +61,10 @@ pub(crate) enum Kind {
     CatalogFull { objects: u32 },
     #[error("all {hands} hands of this process hold a block of the segment; finish or drop one before taking another")]
     HandsFull { hands: u32 },
+    #[error(
+        "all {leases} places for leases of the queue are taken, {letters} of them by dead letters; acknowledge some, take the dead letters out, or make the queue with more (`Queue::options().leases(n)`)"
+    )]
+    LeasesFull { leases: u32, letters: u32 },
     #[error("the segment has given out all its participant ids and traces of old ones remain; recreate it")]
     IdsExhausted,
     #[error(
@@ -130,8 +134,8 @@ predicates! {
     is_not_found: Kind::NotFound { .. },
     /// The permissions of a file do not allow it, or whoever may write it is not trusted.
     is_denied: Kind::Denied { .. },
-    /// No row or no id is left for another participant.
-    is_exhausted: Kind::RowsFull { .. } | Kind::IdsExhausted | Kind::HandsFull { .. } | Kind::CatalogFull { .. },
+    /// No row, no id, no hand, no entry of a catalog is left for another, or no place for another lease.
+    is_exhausted: Kind::RowsFull { .. } | Kind::IdsExhausted | Kind::HandsFull { .. } | Kind::CatalogFull { .. } | Kind::LeasesFull { .. },
     /// Something of the system is missing: `/proc`, or locks on open file descriptions.
     is_unsupported: Kind::NoProc { .. } | Kind::Unsupported { .. },
     /// The handle was inherited by `fork`.

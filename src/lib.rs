@@ -49,8 +49,9 @@ mod sys;
 pub use crate::error::{Error, Result};
 #[cfg(not(mutirao_model))]
 pub use crate::handle::{
-    Array, ArrayView, Integer, Item, Items, Lock, LockError, LockGuard, Mutex, MutexGuard, OwnedPermit, PERMITS_MAX,
-    Permit, Plain, Queue, QueueOptions, Receiver, Semaphore, SendError, Sender, Value, ValueGuard,
+    Array, ArrayView, DeadLetter, DeadLetters, Integer, Item, Items, Leased, Lock, LockError, LockGuard, Mutex,
+    MutexGuard, OwnedPermit, PERMITS_MAX, Permit, Plain, Queue, QueueOptions, Receiver, Semaphore, SendError, Sender,
+    Value, ValueGuard,
 };
 #[cfg(not(mutirao_model))]
 pub use crate::process::{Options, Outcome, Process, init, testing};

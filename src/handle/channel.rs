@@ -7,14 +7,16 @@
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::handle::codec::Coded;
+use crate::handle::seat::thread_number;
 use crate::participant::Liveness;
+use crate::raw::leases::{Got, Held, Leases, Room, Rules, Seat};
 use crate::raw::ring::{Refusal, Ring, RingHeader};
 use crate::raw::ring_word::{Geometry, Ticket};
 use crate::raw::roster::Roster;
 use crate::raw::signal::Signal;
 use crate::segment::access::Placed;
 use crate::segment::body::Body;
-use crate::segment::cells::{CellWords, QueuePlan};
+use crate::segment::cells::{CellWords, EntryPlan, EntryWords, QueuePlan};
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
 use crate::segment::plain::{self, words_for};
@@ -40,8 +42,11 @@ pub(crate) struct Channel {
     words: Placed<[AtomicU64]>,
     pub(crate) senders: Side,
     pub(crate) receivers: Side,
+    entries: Placed<[AtomicU64]>,
     geometry: Geometry,
     plan: QueuePlan,
+    entry_plan: EntryPlan,
+    rules: Rules,
     stride: usize,
     body: Body,
 }
@@ -66,7 +71,10 @@ impl Channel {
             words: body.placed_slice(plan.cells(), plan.cell_words())?,
             senders: side(0)?,
             receivers: side(1)?,
+            entries: body.placed_slice(plan.entries(), plan.entries_words())?,
             geometry,
+            entry_plan: EntryPlan::new(&plan),
+            rules: plan.rules(),
             stride: plan.stride_words(),
             plan,
             body,
@@ -91,6 +99,16 @@ impl Channel {
     #[inline(always)]
     pub(crate) fn ring(&self) -> Ring<'_, CellWords<'_>> {
         Ring::new(&self.header, self.cells(), self.geometry)
+    }
+
+    #[inline(always)]
+    fn entry_words(&self) -> EntryWords<'_> {
+        EntryWords::new(&self.entries, &self.entry_plan)
+    }
+
+    #[inline(always)]
+    pub(crate) fn leases(&self) -> Leases<'_, CellWords<'_>, EntryWords<'_>> {
+        Leases::new(self.ring(), self.entry_words(), self.rules)
     }
 
     /// Puts an item's bytes in; `None`: without waiting. The caller made sure that they fit a cell.
@@ -138,28 +156,35 @@ impl Channel {
     #[inline(always)]
     pub(crate) fn pop<T: Coded>(&self, wait: Option<Deadline>) -> Result<T::Raw> {
         let life = self.body.life()?;
-        let ticket = match self.ring().pop_ready(life) {
-            Some(ticket) => ticket,
-            None => self.pop_slow(wait)?,
-        };
-        self.take_out::<T>(life, ticket)
+        match self.ring().pop_ready(life) {
+            Some(ticket) => self.take_out::<T>(life, ticket),
+            None => self.pop_other::<T>(wait),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn pop_other<T: Coded>(&self, wait: Option<Deadline>) -> Result<T::Raw> {
+        let life = self.body.life()?;
+        match self.pop_slow(wait)? {
+            Got::Cell(ticket) => self.take_out::<T>(life, ticket),
+            Got::Entry(held) => {
+                let raw = self.read_entry::<T>(held);
+                self.leases().ack(life, held);
+                raw
+            }
+        }
     }
 
     /// The rest of a pop that was not done at once; as `push_slow`.
     #[cold]
     #[inline(never)]
-    fn pop_slow(&self, wait: Option<Deadline>) -> Result<Ticket> {
-        let (life, ring) = (self.body.life()?, self.ring());
-        let gone = || self.senders.all_gone(life);
+    fn pop_slow(&self, wait: Option<Deadline>) -> Result<Got> {
+        let (life, leases) = (self.body.life()?, self.leases());
+        let (ring, gone) = (leases.ring(), || self.senders.all_gone(life));
         let popped = match wait {
-            Some(deadline) => ring.pop_unless(life, &mut Patience::new(deadline), gone),
-            None => match ring.pop_now(life) {
-                // What the gone sent is visible once they are gone.
-                Err(Refusal::Empty) if gone() => {
-                    ring.pop_now(life).map_err(|why| if why == Refusal::Empty { Refusal::Disconnected } else { why })
-                }
-                other => other,
-            },
+            Some(deadline) => ring.pop_unless(life, &mut Patience::new(deadline), &leases, gone),
+            None => ring.pop_now_unless(life, &leases, gone),
         };
         popped.map_err(|why| life.why(refused(why, "sender")))
     }
@@ -174,7 +199,80 @@ impl Channel {
 
     #[inline(always)]
     fn take_out<T: Coded>(&self, life: &impl Liveness, ticket: Ticket) -> Result<T::Raw> {
-        let mut payload = self.cells().payload(ticket.index).unwrap_or_default();
+        // The cell is freed whatever it says, so that nobody waits behind it.
+        let raw = self.read::<T>(self.cells().payload(ticket.index));
+        self.ring().free(life, ticket);
+        self.tend_at(life, ticket);
+        raw
+    }
+
+    /// Moves an item from the ring into a lease, or finds one that came back.
+    #[inline(always)]
+    pub(crate) fn lease<T: Coded>(&self, wait: Option<Deadline>) -> Result<(T::Raw, Held)> {
+        let (life, leases) = (self.body.life()?, self.leases());
+        let seat = Seat { row: life.row() as u32, thread: thread_number() };
+        match leases.kept_room(life, seat).and_then(|room| Some((room, leases.ring().pop_ready(life)?))) {
+            Some((room, ticket)) => self.move_in::<T>(life, ticket, room),
+            None => self.lease_other::<T>(seat, wait),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lease_other<T: Coded>(&self, seat: Seat, wait: Option<Deadline>) -> Result<(T::Raw, Held)> {
+        let (life, leases) = (self.body.life()?, self.leases());
+        match self.pop_slow(wait)? {
+            Got::Entry(held) => self.or_end::<T>(life, held, self.read_entry::<T>(held)),
+            Got::Cell(ticket) => {
+                if let Some(room) = leases.room(life, seat) {
+                    return self.move_in::<T>(life, ticket, room);
+                }
+                // Out of its order from here on, and delivered as soon as there is a place.
+                leases.ring().give_back(life, ticket);
+                let [_, _, letters] = leases.counts();
+                Err(Kind::LeasesFull { leases: self.rules.entries(), letters }.into())
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn move_in<T: Coded>(&self, life: &impl Liveness, ticket: Ticket, room: Room) -> Result<(T::Raw, Held)> {
+        let from = self.cells().payload(ticket.index).unwrap_or_default();
+        let to = self.entry_words().payload(room.index).unwrap_or_default();
+        let words = match (T::FIXED, from.first()) {
+            (Some(len), _) => words_for(len),
+            (None, Some(len)) => usize::try_from(len.load(Ordering::Relaxed)).map_or(from.len(), words_for) + 1,
+            (None, None) => 0,
+        };
+        for (from, to) in from.iter().zip(to).take(words) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        let raw = self.read::<T>(Some(to));
+        let held = self.leases().move_in(life, ticket, room);
+        self.tend_at(life, ticket);
+        self.or_end::<T>(life, held, raw)
+    }
+
+    /// Bytes that are no item are nobody's work: the lease ends.
+    #[inline(always)]
+    fn or_end<T: Coded>(&self, life: &impl Liveness, held: Held, raw: Result<T::Raw>) -> Result<(T::Raw, Held)> {
+        match raw {
+            Ok(raw) => Ok((raw, held)),
+            Err(error) => {
+                self.leases().ack(life, held);
+                Err(error)
+            }
+        }
+    }
+
+    /// The bytes of an item that is leased.
+    pub(crate) fn read_entry<T: Coded>(&self, held: Held) -> Result<T::Raw> {
+        self.read::<T>(self.entry_words().payload(held.index))
+    }
+
+    #[inline(always)]
+    fn read<T: Coded>(&self, payload: Option<&[AtomicU64]>) -> Result<T::Raw> {
+        let mut payload = payload.unwrap_or_default();
         let mut len = T::FIXED.unwrap_or(0);
         if T::FIXED.is_none()
             && let Some((word, rest)) = payload.split_first()
@@ -182,11 +280,27 @@ impl Channel {
             len = usize::try_from(word.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
             payload = rest;
         }
-        // The cell is freed whatever it says, so that nobody waits behind it.
-        let raw =
-            payload.get(..words_for(len)).filter(|_| len <= self.cell_bytes()).map(|words| T::copy_out(words, len));
-        self.ring().free(life, ticket);
-        raw.ok_or_else(|| too_long(len, self.cell_bytes()))
+        let words = payload.get(..words_for(len)).filter(|_| len <= self.cell_bytes());
+        words.map(|words| T::copy_out(words, len)).ok_or_else(|| too_long(len, self.cell_bytes()))
+    }
+
+    /// Looks after leases once in a while: a ring that is never empty has nobody who finds nothing and asks.
+    #[inline(always)]
+    fn tend_at(&self, life: &impl Liveness, ticket: Ticket) {
+        if ticket.index == 0 {
+            self.tend(life, ticket.lap());
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tend(&self, life: &impl Liveness, lap: u64) {
+        /// Items between two looks, about.
+        const ITEMS: u64 = 256;
+        let laps = ITEMS.div_ceil(u64::from(self.plan.capacity));
+        if lap.is_multiple_of(laps) {
+            self.leases().tend(life, (lap / laps) as u32);
+        }
     }
 
     pub(crate) fn items(&self) -> &Signal {
@@ -232,7 +346,7 @@ fn too_long(len: usize, cell: usize) -> Error {
 fn refused(why: Refusal, peers: &'static str) -> Error {
     match why {
         Refusal::Full => Kind::WouldBlock { what: "sending to the full queue" }.into(),
-        Refusal::Empty => Kind::WouldBlock { what: "receiving from the empty queue" }.into(),
+        Refusal::Empty | Refusal::Held => Kind::WouldBlock { what: "receiving from the empty queue" }.into(),
         Refusal::Closed => Kind::Closed { what: WHAT }.into(),
         Refusal::Disconnected => Kind::Disconnected { what: "queue", peers }.into(),
         Refusal::TimedOut => Kind::Timeout { what: WHAT }.into(),

@@ -2,16 +2,13 @@
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::handle::channel::{CAPACITY_MAX, CELL_MAX, Channel};
-use crate::handle::codec::{Coded, ENCODED_CELL, Item};
-use crate::handle::object::{self, Object, Place, among_others};
+use crate::handle::channel::Channel;
+use crate::handle::codec::{Coded, Item};
+use crate::handle::object::{Object, Place, among_others};
 use crate::handle::portable::portable;
 use crate::handle::send_error::SendError;
-use crate::segment::body::{Blueprint, Body};
-use crate::segment::cells::QueuePlan;
+use crate::segment::body::Body;
 use crate::segment::layout::ObjectKind;
-use crate::segment::name::Name;
-use crate::segment::open::Segment;
 use crate::segment::tag::TypeTag;
 use crate::sys::clock;
 use core::fmt;
@@ -38,7 +35,7 @@ use core::time::Duration;
 ///
 /// An item whose `send` returned is delivered to one receiver. One whose sender died while it sent is
 /// delivered or not, whole. An item that a receiver had not yet taken out completely when it died is delivered to
-/// another, out of order. Nobody waits for the dead, and no cell stays lost.
+/// another, out of order; one that is [leased](Queue::lease), until it is acknowledged. Nobody waits for the dead, and no cell stays lost.
 ///
 /// # Memory ordering
 ///
@@ -63,80 +60,8 @@ use core::time::Duration;
 #[doc(alias = "JoinableQueue")]
 pub struct Queue<T: Item> {
     pub(crate) channel: Channel,
-    body: Body,
+    pub(crate) body: Body,
     _type: PhantomData<fn(T) -> T>,
-}
-
-/// How a [`Queue`] is to be made.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct QueueOptions<T> {
-    capacity: usize,
-    cell_bytes: Option<usize>,
-    _type: PhantomData<fn(T) -> T>,
-}
-
-impl<T: Item> QueueOptions<T> {
-    /// How many items the queue holds: exactly so many. 1024 unless said.
-    pub fn capacity(mut self, items: usize) -> Self {
-        self.capacity = items;
-        self
-    }
-
-    /// How many bytes of an encoded item fit a cell: 120 unless said, and for [`Plain<T>`](crate::Plain) the size of `T`.
-    pub fn cell_bytes(mut self, bytes: usize) -> Self {
-        self.cell_bytes = Some(bytes);
-        self
-    }
-
-    /// Makes the queue, in a segment of its own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Queue::new`]; `is_invalid` for cells that no item fits, or above 1 GiB.
-    pub fn create(self) -> Result<Queue<T>> {
-        self.made(Place::Alone)
-    }
-
-    /// Makes the queue without a name, in a segment that holds others too.
-    ///
-    /// # Errors
-    ///
-    /// As [`create`](QueueOptions::create) and [`Queue::new_in`].
-    pub fn create_in(self, segment: &Segment) -> Result<Queue<T>> {
-        self.made(Place::In(segment))
-    }
-
-    /// Makes the queue with a name, in a segment that holds others too.
-    ///
-    /// # Errors
-    ///
-    /// As [`create`](QueueOptions::create) and [`Queue::create`].
-    pub fn create_named<'a>(self, segment: &'a Segment, name: impl Into<Name<'a>>) -> Result<Queue<T>> {
-        self.made(Place::Named(segment, name.into()))
-    }
-
-    fn made(self, place: Place<'_>) -> Result<Queue<T>> {
-        let fixed = <T as Coded>::FIXED;
-        let (least, cell_bytes) = (fixed.unwrap_or(1), self.cell_bytes.or(fixed).unwrap_or(ENCODED_CELL));
-        if self.capacity == 0 || self.capacity > CAPACITY_MAX {
-            return Err(Error::invalid(
-                format!("a Queue of {} items", self.capacity),
-                format!("it must hold 1 to {CAPACITY_MAX}"),
-            ));
-        }
-        if cell_bytes < least || cell_bytes > CELL_MAX {
-            return Err(Error::invalid(
-                format!("a Queue with cells of {cell_bytes} bytes"),
-                format!("a cell must have {least} to {CELL_MAX}"),
-            ));
-        }
-        // Both fit: compared above.
-        let (capacity, cell_bytes) = (self.capacity as u32, cell_bytes as u32);
-        let plan = QueuePlan { capacity, cell_bytes, rows: place.rows(), is_coded: fixed.is_none() };
-        let blueprint = Blueprint { body_len: plan.body_len(), shape: plan.shape(), ..Blueprint::default() };
-        object::make(place, &blueprint, |_| Ok(()))
-    }
 }
 
 impl<T: Item> Queue<T> {
@@ -151,18 +76,6 @@ impl<T: Item> Queue<T> {
 
     fn made(place: Place<'_>, capacity: usize) -> Result<Self> {
         Self::options().capacity(capacity).made(place)
-    }
-
-    /// A queue made to measure.
-    ///
-    /// ```
-    /// let pages = mutirao::Queue::<Vec<u8>>::options().capacity(8).cell_bytes(5000).create()?;
-    /// pages.send(vec![7; 4096])?;
-    /// assert_eq!(pages.recv()?.len(), 4096);
-    /// # Ok::<(), mutirao::Error>(())
-    /// ```
-    pub fn options() -> QueueOptions<T> {
-        QueueOptions { capacity: 1024, cell_bytes: None, _type: PhantomData }
     }
 
     /// Sends an item, waiting for room as long as it takes.
@@ -216,7 +129,8 @@ impl<T: Item> Queue<T> {
     /// # Errors
     ///
     /// `is_closed` when the queue was closed and is drained; `is_disconnected` when it is drained and every
-    /// registered sender is gone; else see [`Queue`].
+    /// registered sender is gone; else see [`Queue`]. While another process holds a [lease](Queue::lease), which may come
+    /// back, the queue is not drained.
     #[doc(alias = "get")]
     #[inline(always)]
     pub fn recv(&self) -> Result<T> {

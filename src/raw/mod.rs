@@ -5,11 +5,15 @@
 
 pub mod blocks;
 pub mod catalog;
+pub mod lease_recover;
+pub mod lease_word;
+pub mod leases;
 pub mod lock;
 pub mod pages;
 pub mod permits;
 pub mod registry;
 pub mod ring;
+pub mod ring_aside;
 pub mod ring_recover;
 pub mod ring_wait;
 pub mod ring_word;

@@ -56,6 +56,8 @@ pub enum Refusal {
     Empty,
     /// Closed; for a consumer also: and nothing is left.
     Closed,
+    /// As closed or disconnected, but a lease of somebody else may come back.
+    Held,
     /// Every peer is gone, and there is nothing (no room) after them.
     Disconnected,
     /// The deadline has passed.
@@ -94,7 +96,8 @@ pub struct HeadLine {
     pub(crate) end: AtomicU64,
     /// A hint: an item was given back and waits for a rescuer.
     pub(crate) astray: AtomicU32,
-    pub(crate) _reserved_1: AtomicU32,
+    /// Whether an item was ever leased; never taken back.
+    pub(crate) leased: AtomicU32,
 }
 
 /// Anything on a line of its own: what one side writes must not slow the other.
@@ -124,7 +127,7 @@ impl RingHeader {
     pub fn starting_at(ticket: u64) -> Self {
         let end = EndWord::new(ticket, 0).0;
         Self {
-            head: HeadLine { end: AtomicU64::new(end), astray: AtomicU32::new(0), _reserved_1: AtomicU32::new(0) },
+            head: HeadLine { end: AtomicU64::new(end), astray: AtomicU32::new(0), leased: AtomicU32::new(0) },
             tail: Line(AtomicU64::new(end)),
             items: Line(Signal::new()),
             space: Line(Signal::new()),

@@ -7,10 +7,11 @@ use core::fmt;
 use crate::order;
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::ring::{Damage, Refusal, Ring, Slots, is_gone};
+use crate::raw::ring_aside::{Aside, Nothing};
 use crate::raw::ring_word::{CellWord, EndWord, Phase, Ticket};
-use crate::sync::{AtomicU64, Ordering::Relaxed, mark, publish_store};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, mark, publish_store};
 
-impl<S: Slots> Ring<'_, S> {
+impl<'a, S: Slots> Ring<'a, S> {
     /// The cell at the head holds no item: clears the way if that is allowed. The result is the head to go on with.
     #[cold]
     pub(in crate::raw) fn clear_head(
@@ -94,23 +95,33 @@ impl<S: Slots> Ring<'_, S> {
     }
 
     /// Tells consumers that items wait for a rescuer.
-    fn announce_astray(&self, life: &impl Liveness) {
+    pub(in crate::raw) fn announce_astray(&self, life: &impl Liveness) {
         self.header.head.astray.store(1, order!(ring_astray, Release));
         self.header.items.0.notify(life);
     }
 
     /// Takes over an item whose consumer died or gave it back. Looks at every cell: for calls that found nothing.
-    #[cold]
     pub fn rescue(&self, life: &impl Liveness) -> Result<Ticket, Refusal> {
+        self.rescue_beside(life, &Nothing)
+    }
+
+    /// As [`rescue`](Ring::rescue). An item that its consumer had already put aside is not delivered from its cell.
+    #[cold]
+    pub(in crate::raw) fn rescue_beside(&self, life: &impl Liveness, aside: &impl Aside) -> Result<Ticket, Refusal> {
         // The newest claim, which only the head names.
         let end = EndWord(self.header.head.end.load(order!(ring_head_rescue, Acquire)));
         let newest = self.geometry.unpack(self.geometry.before(end.ticket()));
         let full = CellWord::full(newest.lap);
         // Relaxed: the head was read after the item was claimed, so after it was published.
         let is_open = self.cell(newest.index)?.load(Relaxed) == full.0;
-        if is_open && is_gone(life, end.id()) && self.adopt(life, newest, full) {
-            mark("rescued the newest");
-            return Ok(newest);
+        if is_open && is_gone(life, end.id()) {
+            // The dead one's stores are all to be seen: if it put the item aside, it stands there.
+            if aside.has(newest) {
+                self.free_moved(life, newest, end.id());
+            } else if self.adopt(life, newest, full) {
+                mark("rescued the newest");
+                return Ok(newest);
+            }
         }
         let mut alive = 0;
         for index in 0..self.geometry.capacity() {
@@ -123,12 +134,35 @@ impl<S: Slots> Ring<'_, S> {
                 continue;
             }
             let ticket = Ticket { index, lap: word.lap() & self.geometry.laps() };
-            if self.adopt(life, ticket, word) {
+            if aside.has(ticket) {
+                self.free_moved(life, ticket, word.id());
+            } else if self.adopt(life, ticket, word) {
                 mark("rescued a stamped");
                 return Ok(ticket);
             }
         }
         Err(Refusal::Empty)
+    }
+
+    /// Frees the cell of a claim whose item stands aside and whose claimant `by` is gone. Does nothing to any other
+    /// cell, and may be done again.
+    #[cold]
+    pub(in crate::raw) fn free_moved(&self, life: &impl Liveness, ticket: Ticket, by: u32) {
+        let Ok(cell) = self.cell(ticket.index) else { return };
+        let free = CellWord::empty(self.geometry.lap_after(ticket.lap)).0;
+        // The newest claim stands in the cell once it is stamped there, as any other; until then the head names it.
+        let end = EndWord(self.header.head.end.load(order!(ring_head_rescue, Acquire)));
+        let newest = self.geometry.before(end.ticket()) == self.geometry.pack(ticket) && end.id() == by;
+        let open = newest.then_some(CellWord::full(ticket.lap));
+        let named = [CellWord::new(ticket.lap, Phase::Reading, by), CellWord::new(ticket.lap, Phase::Reading, 0)];
+        for from in open.into_iter().chain(named) {
+            // Release: the next producer writes after what the dead one read.
+            if cell.compare_exchange(from.0, free, order!(ring_moved, Release), Relaxed).is_ok() {
+                mark("freed the cell of a lease");
+                self.header.space.0.notify(life);
+                return;
+            }
+        }
     }
 
     /// Release: whoever asks whether we live has seen us arrive. What the cell holds was acquired by the look.
@@ -201,6 +235,26 @@ impl<S: Slots> Ring<'_, S> {
             }
         }
         cleared
+    }
+
+    /// Whether an item was ever leased: a word for the machine of leases.
+    pub(in crate::raw) fn leased(&self) -> &'a AtomicU32 {
+        &self.header.head.leased
+    }
+
+    /// The tail as it is now.
+    pub(in crate::raw) fn tail_word(&self) -> u64 {
+        // Relaxed: compared only.
+        EndWord(self.header.tail.0.load(Relaxed)).ticket()
+    }
+
+    #[inline]
+    pub(in crate::raw) fn pack(&self, ticket: Ticket) -> u64 {
+        self.geometry.pack(ticket)
+    }
+
+    pub(in crate::raw) fn unpack(&self, packed: u64) -> Ticket {
+        self.geometry.unpack(packed)
     }
 
     /// Whether every item that was pushed has been taken and freed, and no claim is open: true of one

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::deadline::Deadline;
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::ring::{Refusal, Ring, RingHeader};
+use crate::raw::ring_aside::Nothing;
 use crate::raw::ring_word::{CellWord, EndWord, Geometry, Phase};
 use crate::sync::{AtomicU64, Ordering::Relaxed, Patience};
 use crate::sys::clock;
@@ -108,7 +109,7 @@ fn a_call_that_waits_ends_at_its_deadline() {
     let memory = Memory::new(2);
     let soon = || Patience::new(Deadline::after(clock::now_ns(), Duration::from_millis(5)));
     assert_eq!(memory.ring().pop(&Life(1), &mut soon()), Err(Refusal::TimedOut));
-    assert_eq!(memory.ring().pop_unless(&Life(1), &mut soon(), || true), Err(Refusal::Disconnected));
+    assert_eq!(memory.ring().pop_unless(&Life(1), &mut soon(), &Nothing, || true), Err(Refusal::Disconnected));
     memory.push(&Life(1), 1);
     memory.push(&Life(1), 2);
     assert_eq!(memory.ring().push(&Life(1), &mut soon()), Err(Refusal::TimedOut));

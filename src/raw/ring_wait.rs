@@ -9,6 +9,7 @@
 use crate::order;
 use crate::participant::Liveness;
 use crate::raw::ring::{Refusal, Ring, Slots};
+use crate::raw::ring_aside::{Aside, Nothing};
 use crate::raw::ring_word::{CellWord, EndWord, Ticket};
 use crate::sync::{Ordering::Relaxed, Patience, Rested, mark};
 
@@ -79,51 +80,65 @@ impl<S: Slots> Ring<'_, S> {
     /// A ticket to pop; sleeps while nothing is ready. [`Refusal::Closed`]: and nothing of the dead is left.
     #[inline]
     pub fn pop(&self, life: &impl Liveness, patience: &mut Patience) -> Result<Ticket, Refusal> {
-        self.pop_unless(life, patience, || false)
+        self.pop_unless(life, patience, &Nothing, || false)
     }
 
-    /// As [`pop`](Ring::pop), and [`Refusal::Disconnected`] if nothing is there and every producer is `gone`.
+    /// As [`pop`](Ring::pop), also from `aside`, and [`Refusal::Disconnected`] if nothing is there and every
+    /// producer is `gone`. While an item may still come back, a ring is neither drained nor disconnected.
     #[inline]
-    pub fn pop_unless(
+    pub fn pop_unless<A: Aside>(
         &self,
         life: &impl Liveness,
         patience: &mut Patience,
+        aside: &A,
         gone: impl Fn() -> bool,
-    ) -> Result<Ticket, Refusal> {
-        match self.look(life, false) {
-            Err(Refusal::Empty) => self.pop_slow(life, patience, gone),
+    ) -> Result<A::Got, Refusal> {
+        match self.look(life, false, aside) {
+            Err(Refusal::Empty | Refusal::Held) => self.pop_slow(life, patience, aside, gone),
             done => done,
         }
     }
 
     #[cold]
-    fn pop_slow(
+    fn pop_slow<A: Aside>(
         &self,
         life: &impl Liveness,
         patience: &mut Patience,
+        aside: &A,
         gone: impl Fn() -> bool,
-    ) -> Result<Ticket, Refusal> {
-        let items = &self.header.items.0;
+    ) -> Result<A::Got, Refusal> {
+        let (items, space) = (&self.header.items.0, &self.header.space.0);
         let mut slept = false;
         // Ends at the deadline, by closing, or when there is something.
         let got = loop {
             while patience.spin() {
-                match self.look(life, patience.asks()) {
-                    Err(Refusal::Empty) => {}
+                match self.look(life, patience.asks(), aside) {
+                    Err(Refusal::Empty | Refusal::Held) => {}
                     done => return done,
                 }
             }
             let seen = items.prepare();
-            match self.look(life, patience.asks()) {
-                Err(Refusal::Empty) => {}
+            let rested = match self.look_beyond(life, patience.asks(), aside, &gone) {
+                Err(Refusal::Empty) => items.rest(seen, life, patience),
+                Err(Refusal::Held) => {
+                    // Nothing is sent any more; what others do with their leases is told to all.
+                    let seen = space.prepare_all();
+                    match self.look_beyond(life, patience.asks(), aside, &gone) {
+                        Err(Refusal::Empty | Refusal::Held) => space.rest(seen, life, patience),
+                        done => break done,
+                    }
+                }
                 done => break done,
-            }
-            if gone() {
-                // What the gone published is visible now.
-                break instead_of(Refusal::Empty, Refusal::Disconnected, self.look(life, true));
-            }
-            match items.rest(seen, life, patience) {
-                Rested::DeadlinePassed => break instead_of(Refusal::Empty, Refusal::TimedOut, self.look(life, true)),
+            };
+            match rested {
+                Rested::DeadlinePassed => {
+                    let last = self.look_beyond(life, true, aside, &gone);
+                    break instead_of(
+                        Refusal::Held,
+                        Refusal::TimedOut,
+                        instead_of(Refusal::Empty, Refusal::TimedOut, last),
+                    );
+                }
                 Rested::Looked | Rested::SliceEnded => slept = true,
             }
         };
@@ -142,7 +157,17 @@ impl<S: Slots> Ring<'_, S> {
     /// A ticket to pop, without sleeping, from everywhere where an item can be: asks about lives and looks
     /// at every cell when nothing is ready.
     pub fn pop_now(&self, life: &impl Liveness) -> Result<Ticket, Refusal> {
-        self.look(life, true)
+        self.look(life, true, &Nothing)
+    }
+
+    /// As [`pop_now`](Ring::pop_now), also from `aside`; disconnected as in [`pop_unless`](Ring::pop_unless).
+    pub fn pop_now_unless<A: Aside>(
+        &self,
+        life: &impl Liveness,
+        aside: &A,
+        gone: impl Fn() -> bool,
+    ) -> Result<A::Got, Refusal> {
+        self.look_beyond(life, true, aside, &gone)
     }
 
     /// No producer gets a ticket from here on. Wakes everybody.
@@ -164,33 +189,65 @@ impl<S: Slots> Ring<'_, S> {
         if self.header.head.astray.load(Relaxed) == 0 { self.pop_straight(life) } else { None }
     }
 
-    /// One look at what went astray, if there is word of it, and at the head. Closed only when nothing is left.
-    #[inline]
-    fn look(&self, life: &impl Liveness, ask: bool) -> Result<Ticket, Refusal> {
-        // Relaxed: a hint, and first, because a busy ring is never empty.
-        if self.header.head.astray.load(Relaxed) != 0
-            && let Some(ticket) = self.take_astray(life)
-        {
-            return Ok(ticket);
-        }
-        match self.try_pop(life, ask) {
-            Err(Refusal::Closed) => instead_of(Refusal::Empty, Refusal::Closed, self.rescue(life)),
-            Err(Refusal::Empty) if ask => self.rescue(life),
+    /// As [`look`](Ring::look); if nothing is there, also whether something can come.
+    fn look_beyond<A: Aside>(
+        &self,
+        life: &impl Liveness,
+        ask: bool,
+        aside: &A,
+        gone: &impl Fn() -> bool,
+    ) -> Result<A::Got, Refusal> {
+        match self.look(life, ask, aside) {
+            // What the gone published is visible now.
+            Err(Refusal::Empty) if gone() => match self.look(life, true, aside) {
+                Err(Refusal::Empty) if aside.may_return(life) => Err(Refusal::Held),
+                last => instead_of(Refusal::Empty, Refusal::Disconnected, last),
+            },
             done => done,
         }
     }
 
+    /// One look at what went astray, if there is word of it, and at the head. Closed only when nothing is left.
+    #[inline]
+    fn look<A: Aside>(&self, life: &impl Liveness, ask: bool, aside: &A) -> Result<A::Got, Refusal> {
+        // Relaxed: a hint, and first, because a busy ring is never empty.
+        if self.header.head.astray.load(Relaxed) != 0
+            && let Some(got) = self.take_astray(life, aside)
+        {
+            return Ok(got);
+        }
+        match self.try_pop(life, ask) {
+            Err(Refusal::Closed) => match self.take_left(life, aside) {
+                Err(Refusal::Empty) if aside.may_return(life) => Err(Refusal::Held),
+                left => instead_of(Refusal::Empty, Refusal::Closed, left),
+            },
+            Err(Refusal::Empty) if ask => self.take_left(life, aside),
+            done => done.map(A::Got::from),
+        }
+    }
+
+    /// What the dead left, in cells and aside of them.
+    fn take_left<A: Aside>(&self, life: &impl Liveness, aside: &A) -> Result<A::Got, Refusal> {
+        match self.rescue_beside(life, aside) {
+            Err(Refusal::Empty) => aside.take(life, true).ok_or(Refusal::Empty),
+            done => done.map(A::Got::from),
+        }
+    }
+
     #[cold]
-    fn take_astray(&self, life: &impl Liveness) -> Option<Ticket> {
+    fn take_astray<A: Aside>(&self, life: &impl Liveness, aside: &A) -> Option<A::Got> {
         let astray = &self.header.head.astray;
         astray.swap(0, order!(ring_astray_off, Acquire));
-        let ticket = self.rescue(life).ok()?;
+        let got = aside.take(life, false).or_else(|| self.rescue_beside(life, aside).ok().map(A::Got::from))?;
         // There may be more.
         astray.store(1, Relaxed);
-        Some(ticket)
+        Some(got)
     }
 }
 
-fn instead_of(from: Refusal, to: Refusal, got: Result<Ticket, Refusal>) -> Result<Ticket, Refusal> {
-    if got == Err(from) { Err(to) } else { got }
+fn instead_of<T>(from: Refusal, to: Refusal, got: Result<T, Refusal>) -> Result<T, Refusal> {
+    match got {
+        Err(why) if why == from => Err(to),
+        got => got,
+    }
 }

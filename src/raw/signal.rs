@@ -3,7 +3,7 @@
 //! | word | value | moved by |
 //! |---|---|---|
 //! | `seq` | grows with every wake-up, wraps | whoever wakes |
-//! | `wanted` | 1: somebody may sleep; 0: nobody has said so | 1 by a sleeper, 0 by a waker; anything else counts as 1 |
+//! | `wanted` | bit 0: somebody may sleep; bit 1: all are to be woken; 0: nobody has said so | a bit by a sleeper, 0 by a waker; anything else counts as bit 0 |
 //!
 //! The sleeper: [`prepare`](Signal::prepare) (read the number, say "wanted", fence), look once more, then
 //! [`rest`](Signal::rest) until the number differs. The publisher: publish, then [`notify`](Signal::notify), which fences and looks
@@ -36,6 +36,7 @@ pub struct Seen(u32);
 impl Signal {
     const NOBODY: u32 = 0;
     const WANTED: u32 = 1;
+    const ALL: u32 = 2;
 
     /// A signal that nobody waits for.
     #[cfg(not(mutirao_model))]
@@ -59,6 +60,15 @@ impl Signal {
         }
     }
 
+    /// As [`notify`](Signal::notify), for news that only concerns sleepers who [want all](Signal::prepare_all) to be woken.
+    #[inline]
+    pub fn notify_if_all(&self, life: &impl Liveness) {
+        light_fence(life, order!(signal_publish_fence, SeqCst));
+        if self.wanted.load(Relaxed) & Self::ALL != 0 {
+            self.pass_on();
+        }
+    }
+
     /// Wakes every sleeper, without asking whether there is one.
     #[cold]
     pub fn notify_all(&self) {
@@ -70,10 +80,19 @@ impl Signal {
     /// The number to sleep on. After this, look once more: what is published from here on wakes.
     #[cold]
     pub fn prepare(&self) -> Seen {
+        self.prepare_as(Self::WANTED)
+    }
+
+    /// As [`prepare`](Signal::prepare), for one who waits for something else than the others do: the next wake-up is
+    /// for all, so that it swallows nobody's.
+    #[cold]
+    pub fn prepare_all(&self) -> Seen {
+        self.prepare_as(Self::ALL)
+    }
+
+    fn prepare_as(&self, how: u32) -> Seen {
         let seen = Seen(self.seq.word.load(order!(signal_look, Acquire)));
-        // A swap, beside whose fence it costs nothing: loom 0.7.2 does not order a plain store after the
-        // waker's swap that it follows, and reports a wake-up as lost that is not.
-        self.wanted.swap(Self::WANTED, Relaxed);
+        self.wanted.fetch_or(how, Relaxed);
         heavy_fence(order!(signal_sleep_fence, SeqCst));
         seen
     }
@@ -87,7 +106,11 @@ impl Signal {
     #[cold]
     pub fn pass_on(&self) {
         // Off first: a sleeper who comes now, having seen the new number, turns it on again.
-        if self.wanted.swap(Self::NOBODY, Relaxed) != Self::NOBODY {
+        let wanted = self.wanted.swap(Self::NOBODY, Relaxed);
+        if wanted & Self::ALL != 0 {
+            self.bump();
+            self.seq.wake_all();
+        } else if wanted != Self::NOBODY {
             self.bump();
             self.seq.wake_one();
         }

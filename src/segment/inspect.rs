@@ -6,6 +6,7 @@
 use crate::error::Result;
 use crate::participant::ParticipantId;
 use crate::raw::catalog::Phase;
+use crate::raw::leases::Leases;
 use crate::raw::lock::RawLock;
 use crate::raw::permits::{Permits, PermitsHeader};
 use crate::raw::ring::{Ring, RingHeader};
@@ -14,7 +15,7 @@ use crate::raw::version::Version;
 use crate::segment::access::Region;
 use crate::segment::arena::Arena;
 use crate::segment::attachment::Attachment;
-use crate::segment::cells::{CellWords, QueuePlan};
+use crate::segment::cells::{CellWords, EntryPlan, EntryWords, QueuePlan};
 use crate::segment::layout::{Entry, FORMAT, ObjectKind};
 use crate::segment::recover::semaphore_cells;
 use crate::segment::tag::TypeTag;
@@ -165,7 +166,12 @@ fn state(body: &Region, kind: ObjectKind, shape: [u64; 4]) -> Result<String> {
             let words = body.places::<AtomicU64>(plan.cells(), plan.cell_words())?;
             let cells = CellWords::new(words, plan.stride_words());
             let ring = Ring::new(body.place::<RingHeader>(0)?, cells, Geometry::new(plan.capacity).ok_or_else(bad)?);
-            format!("{ring:?}, cells of {} bytes", plan.cell_bytes)
+            let (words, at) = (body.places::<AtomicU64>(plan.entries(), plan.entries_words())?, EntryPlan::new(&plan));
+            let [leased, waiting, letters] = Leases::new(ring, EntryWords::new(words, &at), plan.rules()).counts();
+            format!(
+                "{ring:?}, cells of {} bytes, {leased} leased, {waiting} to deliver again, {letters} dead letters",
+                plan.cell_bytes
+            )
         }
     })
 }

@@ -7,6 +7,7 @@
 use crate::error::{Kind, Result};
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks::BlockRef;
+use crate::raw::leases::Leases;
 use crate::raw::lock::RawLock;
 use crate::raw::permits::{Permits, PermitsHeader};
 use crate::raw::registry;
@@ -17,7 +18,7 @@ use crate::raw::version::Version;
 use crate::segment::access::{Placed, Region};
 use crate::segment::arena::Arena;
 use crate::segment::catalog::Catalog;
-use crate::segment::cells::{CellWords, QueuePlan};
+use crate::segment::cells::{CellWords, EntryPlan, EntryWords, QueuePlan};
 use crate::segment::header::Header;
 use crate::segment::layout::{self, ObjectKind};
 use crate::segment::plain::words_for;
@@ -192,7 +193,8 @@ fn sweep_queue(body: &Region, shape: [u64; 4], life: &impl Liveness) -> Result<u
     let geometry = Geometry::new(plan.capacity).ok_or_else(bad)?;
     let words = body.places::<AtomicU64>(plan.cells(), plan.cell_words())?;
     let ring = Ring::new(body.place::<RingHeader>(0)?, CellWords::new(words, plan.stride_words()), geometry);
-    let mut traces = ring.recover(life);
+    let (words, at) = (body.places::<AtomicU64>(plan.entries(), plan.entries_words())?, EntryPlan::new(&plan));
+    let mut traces = Leases::new(ring, EntryWords::new(words, &at), plan.rules()).recover(life);
     for which in 0..2 {
         let cells = body.places::<AtomicU64>(plan.roster_cells(which), u64::from(plan.rows))?;
         traces = traces.saturating_add(body.place::<Roster>(plan.roster(which))?.recover(cells, life));

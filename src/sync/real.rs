@@ -58,6 +58,7 @@ pub fn announce_death() {
     DEATHS.wake_all();
 }
 
+const NAP_NS: u64 = 500_000;
 const FIRST_SLICE_NS: u64 = 1_000_000;
 const LAST_SLICE_NS: u64 = 64_000_000;
 /// A call that has waited longer than this asks for the watcher.
@@ -97,6 +98,13 @@ impl Patience {
             self.backoff.snooze();
         }
         more
+    }
+
+    /// A short sleep that nobody ends, before a call that was woken in vain asks to be woken again: without it,
+    /// whoever waits for the end of much work would be woken by every piece of it.
+    #[cold]
+    pub fn nap(&mut self) {
+        clock::nap(self.deadline.remaining(clock::now_ns(), NAP_NS));
     }
 
     /// Whether a slice has ended in this call: from then on, ask about lives.

@@ -8,3 +8,8 @@ pub fn now_ns() -> u64 {
     // The monotonic clock starts at zero with the boot and is never negative.
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
+
+/// Sleeps for `ns`, about.
+pub fn nap(ns: u64) {
+    std::thread::sleep(core::time::Duration::from_nanos(ns));
+}

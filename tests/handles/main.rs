@@ -1,6 +1,7 @@
 //! The handles through the public API: one file per primitive, threads and bad input.
 
 mod array;
+mod lease;
 mod lock;
 mod mutex;
 mod queue;

@@ -3,6 +3,9 @@
 #![cfg(mutirao_model)]
 
 mod catalog;
+mod lease_edges;
+mod lease_harness;
+mod leases;
 mod lock;
 mod loops;
 mod permits;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mutirao::model::{Kernel, Payload, thread};
 use mutirao::order;
 use mutirao::raw::ring::Refusal;
+use mutirao::raw::ring_aside::Nothing;
 use mutirao::sync::AtomicU32;
 use mutirao::sync::Ordering::{Acquire, Release};
 
@@ -339,8 +340,8 @@ fn what_the_gone_pushed_is_taken_before_disconnection_is_told() {
         });
         let consumer = actor!(kernel, 2, [memory, left], |life| {
             let (ring, gone) = (memory.ring(), || left.load(order!(model_gone, Acquire)) == 1);
-            let first = ring.pop_unless(&life, &mut patient(), gone).map(|t| ring.free(&life, t));
-            (first.is_ok(), ring.pop_unless(&life, &mut patient(), gone).unwrap_err())
+            let first = ring.pop_unless(&life, &mut patient(), &Nothing, gone).map(|t| ring.free(&life, t));
+            (first.is_ok(), ring.pop_unless(&life, &mut patient(), &Nothing, gone).unwrap_err())
         });
         producer.join().unwrap();
         consumer.join().unwrap()

@@ -3,6 +3,7 @@
 mutirao::testing::entry!();
 
 mod handles;
+mod leases;
 mod life;
 mod proof;
 mod results;

@@ -140,6 +140,9 @@ impl Patience {
         false
     }
 
+    /// No time passes.
+    pub fn nap(&mut self) {}
+
     /// Whether a slice has ended in this call.
     pub fn asks(&self) -> bool {
         self.asks

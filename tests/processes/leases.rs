@@ -1,0 +1,128 @@
+//! Workers that lease, and are killed at it: every job is done, none is acknowledged twice.
+
+use mutirao::{Array, Plain, Process, Queue, Segment, Value};
+use std::path::PathBuf;
+
+use crate::stage::{Meeting, Watchdog, report_to};
+
+fn watchdog(test: &'static str, segments: &[&Segment]) -> Watchdog {
+    let segments: Vec<Segment> = segments.iter().map(|segment| (*segment).clone()).collect();
+    Watchdog::with_report(test, move || segments.iter().map(|segment| format!("{}\n", segment.inspect())).collect())
+}
+
+fn kill(child: Process) {
+    child.kill().unwrap();
+    assert!(child.join().unwrap_err().is_child_failure());
+}
+
+/// Leases a job, says so, and stays until it is killed.
+fn hold((jobs, path): (Queue<String>, PathBuf)) {
+    let job = jobs.lease().unwrap();
+    let _stream = report_to(path, &job);
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn the_lease_of_a_killed_worker_is_delivered_again() {
+    let jobs = Queue::<String>::new(4).unwrap();
+    let _watchdog = watchdog("the_lease_of_a_killed_worker_is_delivered_again", &[jobs.segment()]);
+    let meeting = Meeting::new("lease");
+    jobs.send("sweep".into()).unwrap();
+    for attempt in 1..4 {
+        let child = Process::spawn(hold, (jobs.clone(), meeting.path())).unwrap();
+        let (_stream, job) = meeting.next();
+        assert_eq!(job, "sweep");
+        assert!(jobs.try_recv().unwrap_err().is_would_block(), "attempt {attempt}: its holder lives");
+        jobs.send("another".into()).unwrap();
+        assert_eq!(jobs.recv().unwrap(), "another", "a lease holds nobody up");
+        kill(child);
+    }
+    let job = jobs.lease().unwrap();
+    assert_eq!((job.as_str(), job.attempt()), ("sweep", 4));
+    job.ack().unwrap();
+    jobs.wait_idle().unwrap();
+}
+
+#[test]
+fn what_kills_its_workers_becomes_a_dead_letter() {
+    let jobs = Queue::<String>::options().capacity(4).max_attempts(2).create().unwrap();
+    let _watchdog = watchdog("what_kills_its_workers_becomes_a_dead_letter", &[jobs.segment()]);
+    let meeting = Meeting::new("letter");
+    jobs.send("poison".into()).unwrap();
+    for _ in 0..2 {
+        let child = Process::spawn(hold, (jobs.clone(), meeting.path())).unwrap();
+        let _stream = meeting.next();
+        kill(child);
+    }
+    assert!(jobs.try_lease().unwrap_err().is_would_block());
+    let letter = jobs.take_dead_letter().unwrap().expect("tried twice");
+    assert_eq!((letter.item.as_str(), letter.attempts), ("poison", 2));
+    jobs.wait_idle().unwrap();
+}
+
+#[test]
+fn a_worker_waits_for_the_leases_of_others_before_it_leaves() {
+    let jobs = Queue::<String>::new(4).unwrap();
+    let _watchdog = watchdog("a_worker_waits_for_the_leases_of_others_before_it_leaves", &[jobs.segment()]);
+    let meeting = Meeting::new("leave");
+    jobs.send("sweep".into()).unwrap();
+    let child = Process::spawn(hold, (jobs.clone(), meeting.path())).unwrap();
+    let _stream = meeting.next();
+    jobs.close();
+    assert!(jobs.try_lease().unwrap_err().is_would_block(), "closed, but the job may come back");
+    let last = std::thread::spawn({
+        let jobs = jobs.clone();
+        move || jobs.lease().unwrap().ack().unwrap()
+    });
+    kill(child);
+    assert_eq!(last.join().unwrap(), "sweep");
+    assert!(jobs.lease().unwrap_err().is_closed());
+}
+
+const JOBS: usize = 4000;
+
+/// Marks each job it does, then acknowledges it. `begun` is private to the worker: the job it works on, plus one.
+fn work((jobs, done, begun): (Queue<Plain<u64>>, Array<u64>, Value<u64>)) {
+    while let Ok(job) = jobs.lease() {
+        let n = job.0;
+        begun.store(n + 1).unwrap();
+        done.fetch_add(n as usize, 1).unwrap();
+        job.ack().unwrap();
+        begun.store(0).unwrap();
+    }
+}
+
+#[test]
+fn every_job_is_done_and_none_twice_that_was_acknowledged() {
+    const KILLS: usize = 12;
+    let jobs = Queue::<Plain<u64>>::new(16).unwrap();
+    let done = Array::<u64>::new(JOBS).unwrap();
+    let _watchdog = watchdog("every_job_is_done_and_none_twice_that_was_acknowledged", &[jobs.segment()]);
+    let mut notes = vec![];
+    let mut spawn = || {
+        let begun = Value::new(0_u64).unwrap();
+        notes.push(begun.clone());
+        Process::spawn(work, (jobs.clone(), done.clone(), begun)).unwrap()
+    };
+    let mut workers: Vec<_> = (0..3).map(|_| spawn()).collect();
+    for n in 0..JOBS {
+        jobs.send(Plain(n as u64)).unwrap();
+        if n % (JOBS / KILLS) == JOBS / KILLS - 1 {
+            kill(workers.remove(0));
+            workers.push(spawn());
+        }
+    }
+    jobs.wait_idle().unwrap();
+    jobs.close();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    // Done more than once: only what a killed worker was in the midst of.
+    let interrupted: Vec<_> = notes.iter().map(Value::load).filter(|n| *n != 0).map(|n| n as usize - 1).collect();
+    for n in 0..JOBS {
+        let times = done.get(n).unwrap() as usize;
+        let most = 1 + interrupted.iter().filter(|i| **i == n).count();
+        assert!((1..=most).contains(&times), "job {n} was done {times} times, {most} at most");
+    }
+    assert_eq!(jobs.leased(), 0);
+}
