@@ -7,7 +7,7 @@ mod stage;
 
 use mutirao::{Lock, LockError, Queue, Segment};
 use stage::Watchdog;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -32,6 +32,11 @@ impl Container {
     fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
+    }
+
+    /// It ended by itself, and well.
+    fn finish(mut self) {
+        assert!(self.0.wait().unwrap().success());
     }
 }
 
@@ -83,10 +88,13 @@ fn say(mut stream: &UnixStream, line: &str) {
     writeln!(stream, "{line}").unwrap();
 }
 
-fn heard(stream: &UnixStream) -> String {
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).unwrap();
-    line.trim_end().to_string()
+/// The next line; not a byte behind it, for more may come there.
+fn heard(mut stream: &UnixStream) -> String {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while stream.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+        line.extend(byte);
+    }
+    String::from_utf8(line).unwrap()
 }
 
 /// Stays until it is killed.
@@ -125,4 +133,79 @@ fn a_container_gets_a_descriptor_and_its_death_is_noticed_outside() {
     assert!(lock.try_lock().unwrap_err().is_would_block(), "alive, though no process of ours has such a pid");
     container.kill();
     assert!(matches!(lock.lock(), Err(LockError::OwnerDied(_))));
+}
+
+// --- a common /dev/shm -----------------------------------------------------------------------------
+
+/// A folder of shared memory that containers have as their `/dev/shm`.
+struct Common(PathBuf);
+
+impl Common {
+    fn new(test: &str) -> Self {
+        let path = PathBuf::from(format!("/dev/shm/mutirao-{}-{test}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn mounted(&self) -> String {
+        format!("mount --bind '{}' /dev/shm", self.0.display())
+    }
+
+    fn names(&self) -> Vec<std::ffi::OsString> {
+        std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    }
+}
+
+impl Drop for Common {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn role_makes_a_shop_and_holds_its_lock() {
+    let Some(stream) = to_the_test() else { return };
+    let shop = Segment::create("shop", 1 << 20).unwrap();
+    let lock = Lock::create(&shop, "till").unwrap();
+    let _held = lock.lock().unwrap();
+    say(&stream, "held");
+    stay(stream);
+}
+
+#[test]
+fn role_waits_for_the_lock_of_the_shop() {
+    let Some(stream) = to_the_test() else { return };
+    let lock = Lock::open(&Segment::open("shop").unwrap(), "till").unwrap();
+    assert!(lock.try_lock().unwrap_err().is_would_block());
+    say(&stream, "waiting");
+    let owner_died = matches!(lock.lock(), Err(LockError::OwnerDied(_)));
+    say(&stream, if owner_died { "the owner died" } else { "it was given back" });
+}
+
+#[test]
+fn containers_with_a_common_folder_meet_by_name_and_notice_each_others_death() {
+    if !containers_work() {
+        return;
+    }
+    let _watchdog = Watchdog::new("containers with a common folder");
+    let common = Common::new("common");
+    let (first, second) = (Socket::new("first"), Socket::new("second"));
+    let maker = Container::start("role_makes_a_shop_and_holds_its_lock", &first, &common.mounted());
+    let of_maker = first.next();
+    assert_eq!(heard(&of_maker), "held");
+
+    let waiter = Container::start("role_waits_for_the_lock_of_the_shop", &second, &common.mounted());
+    let of_waiter = second.next();
+    assert_eq!(heard(&of_waiter), "waiting");
+    // From outside, where the folder has another name.
+    let outside = Segment::options().directory(&common.0).open("shop").unwrap();
+    assert!(Lock::open(&outside, "till").unwrap().try_lock().unwrap_err().is_would_block());
+
+    maker.kill();
+    assert_eq!(heard(&of_waiter), "the owner died");
+    waiter.finish();
+    assert!(matches!(Lock::open(&outside, "till").unwrap().lock(), Err(LockError::OwnerDied(_))));
+    assert_eq!(common.names(), ["shop"]);
+    drop(outside);
+    assert_eq!(common.names(), [""; 0], "the last one takes the name away");
 }
