@@ -168,8 +168,8 @@ pub fn hold(word: &AtomicU64, me: ParticipantId, generation: u64) {
 /// The block that we hold is about to stand in a structure. The place was announced before.
 #[inline]
 pub fn enliven(word: &AtomicU64, me: ParticipantId, generation: u64) {
-    // Release: the place must not come after it.
-    word.store(BlockWord::live(Some(me), generation).bits(), order!(block_enliven, Release));
+    // Relaxed: storing a reference in the structure is a release, and nobody looks before that.
+    word.store(BlockWord::live(Some(me), generation).bits(), Relaxed);
 }
 
 /// The block that we hold is free again.
@@ -197,7 +197,8 @@ pub fn settle(word: &AtomicU64, generation: u64) -> bool {
     let now = look(word);
     let ours = now.is_live() && now.generation() == generation & GENERATION_MASK;
     if ours {
-        word.store(BlockWord::live(None, generation).bits(), order!(block_settle, Release));
+        // Relaxed: storing the reference at the other place is a release.
+        word.store(BlockWord::live(None, generation).bits(), Relaxed);
     }
     ours
 }
@@ -254,7 +255,7 @@ impl Hand {
     /// Announces where the block is about to stand.
     #[inline]
     pub fn set_place(&self, place: u64) {
-        // Relaxed: `enliven` is a release.
+        // Relaxed: as in `enliven`.
         self.place.store(place, Relaxed);
     }
 

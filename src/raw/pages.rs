@@ -202,7 +202,7 @@ impl fmt::Debug for PagesHeader {
 
 /// The pages that this process knows of. Taking and giving back is for the lock's holder, who repaired first if it
 /// got the lock after a death.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Pages<'a> {
     /// What all runs share.
     pub header: &'a PagesHeader,

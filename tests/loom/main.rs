@@ -2,12 +2,14 @@
 //! steps. `cargo loom [name]` explores them with loom, `cargo shuttle` runs them at random with more threads.
 #![cfg(mutirao_model)]
 
+mod blocks;
 mod catalog;
 mod lease_edges;
 mod lease_harness;
 mod leases;
 mod lock;
 mod loops;
+mod pages;
 mod permits;
 mod registry;
 mod ring;
