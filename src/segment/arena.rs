@@ -168,6 +168,11 @@ impl Arena {
         freed
     }
 
+    /// `count` words at `offset` of the segment, if they are behind the start of its pages and backed.
+    pub(crate) fn within(&self, offset: u64, count: u64) -> Option<&[AtomicU64]> {
+        self.growth.places(offset.checked_sub(self.growth.start())?, count).ok()
+    }
+
     fn hands_of(&self, row: u32) -> &[Hand] {
         let start = row as usize * HANDS_PER_ROW as usize;
         self.growth.hands().get(start..start + HANDS_PER_ROW as usize).unwrap_or_default()

@@ -4,6 +4,8 @@ use crate::error::{Error, Result};
 use crate::raw::blocks::BlockRef;
 use crate::segment::arena::Arena;
 use crate::segment::open::Segment;
+use crate::segment::recover::Place;
+use crate::segment::spans::UNIT;
 use crate::sync::AtomicU64;
 
 /// The blocks of a segment.
@@ -69,6 +71,18 @@ impl Blocks {
     pub fn free(&self, stored: Stored) -> bool {
         let ours = self.segment.attachment().ours();
         ours.is_ok_and(|life| self.arena().is_ok_and(|arena| arena.free(life, block(stored))))
+    }
+
+    /// The place of the two words at `index` of a block, for [`put`](Self::put).
+    pub fn place(&self, stored: Stored, index: u64) -> Result<u64> {
+        let key = (self.arena()?.growth().start() + stored.0.saturating_mul(UNIT)) / 8 + index;
+        Ok(Place { object: Place::WORDS, key }.bits())
+    }
+
+    /// Reaps every dead participant, as a watcher does when it hears of one.
+    pub fn reap(&self) -> usize {
+        let attachment = self.segment.attachment();
+        (0..attachment.header().plan.rows).filter(|row| attachment.reap(*row)).count()
     }
 
     /// How much there is of what.

@@ -8,8 +8,6 @@
 //! Growing is two reservations: the table's words first, then the pages, which makes the file longer. Who dies in
 //! between has reserved memory that the next one reserves again. Two who grow at once do each other no harm.
 
-#![allow(dead_code)] // what allocates from it comes next
-
 use crate::error::{Error, Kind, Result};
 use crate::raw::blocks::Hand;
 use crate::segment::access::{Placed, Region, Shared};
@@ -59,6 +57,12 @@ impl Growth {
     #[inline]
     pub(crate) fn header(&self) -> &ArenaHeader {
         &self.header
+    }
+
+    /// Offset of the first page in the segment.
+    #[inline]
+    pub(crate) fn start(&self) -> u64 {
+        self.plan.pages
     }
 
     /// Pages at the largest size.

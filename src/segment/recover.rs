@@ -80,6 +80,29 @@ pub(crate) fn take_id(
     taken.map_err(|_| Kind::IdsExhausted.into())
 }
 
+/// Where a block is about to stand, as a hand says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    /// The object's number, or [`Place::WORDS`].
+    pub object: u32,
+    /// Where in the object: 40 bits that it understands.
+    pub key: u64,
+}
+
+impl Place {
+    /// Stands for no object: the key counts words from the segment's start, and the reference stands there.
+    pub(crate) const WORDS: u32 = (1 << 24) - 1;
+    const KEY_BITS: u32 = 40;
+
+    pub(crate) const fn bits(self) -> u64 {
+        (self.object as u64) << Self::KEY_BITS | self.key & ((1 << Self::KEY_BITS) - 1)
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self { object: (bits >> Self::KEY_BITS) as u32, key: bits & ((1 << Self::KEY_BITS) - 1) }
+    }
+}
+
 /// Where traces of the dead can stand in a segment.
 pub(crate) struct Ground<'a> {
     pub header: &'a Header,
@@ -144,10 +167,22 @@ impl Ground<'_> {
     /// less harm than one that two have.
     fn refers(&self, place: u64, block: BlockRef) -> bool {
         match Catalog::of_body_place(&self.header.plan, place).map(|number| self.catalog.entry(number)) {
-            Some(Ok(entry)) => entry.block() == block,
-            Some(Err(_)) => false,
-            None => true,
+            Some(Ok(entry)) => return entry.block() == block,
+            Some(Err(_)) => return false,
+            None => {}
         }
+        match Place::from_bits(place) {
+            Place { object: Place::WORDS, key } => self.words_refer(key, block).unwrap_or(true),
+            _ => true,
+        }
+    }
+
+    /// Whether the two words at `key` words from the segment's start are this reference.
+    fn words_refer(&self, key: u64, block: BlockRef) -> Option<bool> {
+        let words = self.arena?.within(8 * key, 2)?;
+        // Acquire: whoever took the block out of there changed its word before.
+        let [unit, generation] = [0, 1].map(|i| words[i].load(crate::order!(place_look, Acquire)));
+        Some(unit == block.unit && generation == block.generation)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::segment::spans::CLASSES;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use core::cell::Cell;
 
-/// Seats of a process in one segment: as many as a row has hands.
+/// Seats of a process in one segment: as many as a row has hands. One bit of a word each.
 pub(crate) const SEATS: usize = crate::segment::layout::HANDS_PER_ROW as usize;
 
 /// A seat. Aligned so that two do not share a cache line.
@@ -58,23 +58,59 @@ impl Current {
     }
 }
 
-static THREADS: AtomicU32 = AtomicU32::new(0);
+/// The usual seats of living threads, one bit each.
+static USUAL: AtomicU32 = AtomicU32::new(0);
+
+/// The seat that a thread tries first, in any segment. Given to another thread when this one ends, so that few runs
+/// are kept where threads come and go.
+struct Usual(Cell<u32>);
+
+const UNKNOWN: u32 = u32::MAX;
+/// Threads beyond the number of seats share them.
+const SHARED: u32 = 1 << 31;
 
 thread_local! {
-    /// The seat that this thread tries first.
-    static USUAL: Cell<u32> = const { Cell::new(u32::MAX) };
+    static MINE: Usual = const { Usual(Cell::new(UNKNOWN)) };
+}
+
+impl Usual {
+    #[inline]
+    fn index(&self) -> usize {
+        let known = self.0.get();
+        (if known == UNKNOWN { self.choose() } else { known & !SHARED }) as usize
+    }
+
+    #[cold]
+    fn choose(&self) -> u32 {
+        let mut taken = USUAL.load(Relaxed);
+        // Bounded: another thread got one each time, and when there is none left it ends.
+        while taken != u32::MAX {
+            let lowest = taken.trailing_ones();
+            match USUAL.compare_exchange(taken, taken | 1 << lowest, Relaxed, Relaxed) {
+                Ok(_) => {
+                    self.0.set(lowest);
+                    return lowest;
+                }
+                Err(now) => taken = now,
+            }
+        }
+        let shared = (core::ptr::from_ref(self).addr() >> 6) as u32 % SEATS as u32;
+        self.0.set(shared | SHARED);
+        shared
+    }
+}
+
+impl Drop for Usual {
+    fn drop(&mut self) {
+        if self.0.get() < SHARED {
+            USUAL.fetch_and(!(1 << self.0.get()), Relaxed);
+        }
+    }
 }
 
 #[inline]
 fn usual() -> usize {
-    USUAL.with(|usual| match usual.get() {
-        u32::MAX => {
-            let mine = THREADS.fetch_add(1, Relaxed) % SEATS as u32;
-            usual.set(mine);
-            mine as usize
-        }
-        mine => mine as usize,
-    })
+    MINE.try_with(Usual::index).unwrap_or(0)
 }
 
 impl Seats {
@@ -147,6 +183,8 @@ impl Drop for Seated<'_> {
         self.leave();
     }
 }
+
+const _: () = assert!(SEATS == u32::BITS as usize);
 
 #[cfg(test)]
 mod tests {

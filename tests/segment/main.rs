@@ -2,6 +2,7 @@
 
 mutirao::testing::entry!();
 
+mod arena;
 mod catalog;
 mod foreign;
 mod golden;
