@@ -50,8 +50,8 @@ pub use crate::error::{Error, Result};
 #[cfg(not(mutirao_model))]
 pub use crate::handle::{
     Array, ArrayView, DeadLetter, DeadLetters, Integer, Item, Items, Leased, Lock, LockError, LockGuard, Mutex,
-    MutexGuard, OwnedPermit, PERMITS_MAX, Permit, Plain, Queue, QueueOptions, Receiver, Semaphore, SendError, Sender,
-    Value, ValueGuard,
+    MutexGuard, OwnedPermit, PERMITS_MAX, Permit, Plain, Queue, QueueOptions, ReadOnly, Receiver, Semaphore, SendError,
+    Sender, Value, ValueGuard,
 };
 #[cfg(not(mutirao_model))]
 pub use crate::process::{Options, Outcome, Process, init, testing};
@@ -60,7 +60,8 @@ pub use crate::process::{Options, Outcome, Process, init, testing};
 pub use crate::segment::bench;
 #[cfg(not(mutirao_model))]
 pub use crate::segment::{
-    Inspection, Lifetime, Name, ObjectReport, ParticipantReport, PlainData, Segment, SegmentOptions, SharedBytes, Trust,
+    Inspection, Lifetime, Name, ObjectReport, Observer, ParticipantReport, PlainData, Segment, SegmentOptions,
+    SharedBytes, Trust,
 };
 
 // Under the model checker only these floors exist, and the models of `tests/loom` reach into them.

@@ -45,7 +45,8 @@ shared!(RawLock, Signal, Version, PermitsHeader, RingHeader, Roster);
 /// The memory of an attachment, or a checked part of it. Keeps the memory mapped.
 #[derive(Clone)]
 pub(crate) struct Region {
-    /// Invariant: `base .. base + len` is mapped readable and writable by `mapping`. What lies beyond the end of
+    /// Invariant: `base .. base + len` is mapped readable by `mapping`, and writable but for an observer, who only loads
+    /// through what it gets. What lies beyond the end of
     /// the file is only looked at through [`Growth`](crate::segment::growth::Growth), which knows where that is.
     base: *mut u8,
     len: u64,

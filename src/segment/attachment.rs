@@ -10,16 +10,17 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::participant::{Liveness, ParticipantId};
-use crate::raw::registry::{self, RegistryHeader};
-use crate::segment::access::{Placed, Region};
+use crate::raw::registry;
+use crate::segment::access::Region;
 use crate::segment::arena::Arena;
 use crate::segment::catalog::Catalog;
+use crate::segment::fixed::Fixed;
 use crate::segment::growth::Growth;
 use crate::segment::header::{Header, Lifetime};
-use crate::segment::layout::{self, Row, life_byte, reap_byte};
+use crate::segment::layout::{self, life_byte, reap_byte};
 use crate::segment::naming::{self, Leaving};
 use crate::segment::recover::{self, Ground};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::Ordering;
 use crate::sys::backing::{self, Facts, FileId};
 use crate::sys::fork::{ForkWord, KeptApart, PerProcess};
 use crate::sys::liveness::{self, Identity};
@@ -36,26 +37,6 @@ use std::sync::{Arc, Weak};
 type Table = Mutex<HashMap<FileId, Weak<Attachment>>>;
 
 static TABLE: PerProcess<Table> = PerProcess::new();
-
-/// The places that every participant may need, resolved once.
-pub(crate) struct Fixed {
-    pub registry: Placed<RegistryHeader>,
-    /// 1: somebody can not be reached by membarrier, so all use fences.
-    pub fence_word: Placed<AtomicU32>,
-    pub ids: Placed<[AtomicU32]>,
-    pub rows: Placed<[Row]>,
-}
-
-impl Fixed {
-    fn resolve(region: &Region, rows: u32) -> Result<Self> {
-        Ok(Self {
-            registry: region.placed(layout::REGISTRY)?,
-            fence_word: region.placed(layout::FENCE_WORD)?,
-            ids: region.placed_slice(layout::IDS, u64::from(rows))?,
-            rows: region.placed_slice(layout::ROWS, u64::from(rows))?,
-        })
-    }
-}
 
 /// One process's part in one segment.
 pub(crate) struct Attachment {
@@ -231,7 +212,7 @@ impl Attachment {
         self.region.part(self.header.plan.body_start, self.header.plan.body_len)
     }
 
-    fn ground(&self) -> Ground<'_> {
+    pub(crate) fn ground(&self) -> Ground<'_> {
         Ground { header: &self.header, region: &self.region, arena: self.arena.as_ref(), catalog: &self.catalog }
     }
 

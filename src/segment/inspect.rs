@@ -14,10 +14,10 @@ use crate::raw::ring_word::Geometry;
 use crate::raw::version::Version;
 use crate::segment::access::Region;
 use crate::segment::arena::Arena;
-use crate::segment::attachment::Attachment;
 use crate::segment::cells::{CellWords, EntryPlan, EntryWords, QueuePlan};
+use crate::segment::fixed::Fixed;
 use crate::segment::layout::{Entry, FORMAT, ObjectKind};
-use crate::segment::recover::semaphore_cells;
+use crate::segment::recover::{Ground, semaphore_cells};
 use crate::segment::tag::TypeTag;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use core::fmt;
@@ -76,36 +76,36 @@ pub struct Inspection {
     pub objects: Vec<ObjectReport>,
 }
 
-/// Inspects the segment of an attachment.
-pub(crate) fn of(attachment: &Attachment) -> Inspection {
-    let (header, fixed) = (attachment.header(), attachment.fixed());
+/// Inspects a segment, for the participant in row `me` if there is one.
+pub(crate) fn of(ground: &Ground<'_>, fixed: &Fixed, me: Option<u32>, is_dead: impl Fn(u32) -> bool) -> Inspection {
+    let header = ground.header;
     let participants = (0..).zip(fixed.ids.iter().zip(fixed.rows.iter())).filter_map(|(row, (id, who))| {
         let id = ParticipantId::new(id.load(Ordering::Relaxed))?;
-        let is_me = row == attachment.row() && attachment.is_ours();
-        let is_dead = !is_me && attachment.row_is_dead(row);
+        let is_me = me == Some(row);
+        let is_dead = !is_me && is_dead(row);
         Some(ParticipantReport { row, id: id.get(), pid: who.pid.load(Ordering::Relaxed), is_me, is_dead })
     });
     Inspection {
         uuid: header.uuid,
         format: FORMAT,
-        len: attachment.len(),
+        len: header.plan.len_with(ground.arena.map_or(0, |arena| arena.growth().committed())),
         rows: header.plan.rows,
         participants: participants.collect(),
         ids_left: fixed.registry.ids_left(),
         deaths: fixed.registry.deaths(),
-        objects: objects(attachment),
+        objects: objects(ground),
     }
 }
 
 /// What the segment has in it.
-pub(crate) fn objects(attachment: &Attachment) -> Vec<ObjectReport> {
-    let header = attachment.header();
+pub(crate) fn objects(ground: &Ground<'_>) -> Vec<ObjectReport> {
+    let header = ground.header;
     if header.kind != ObjectKind::Empty {
-        let state = attachment.body().and_then(|body| state(&body, header.kind, header.shape));
+        let body = ground.region.part(header.plan.body_start, header.plan.body_len);
+        let state = body.and_then(|body| state(&body, header.kind, header.shape));
         return vec![report(None, header.kind, &header.tag, Vec::new(), state)];
     }
-    let entries = attachment.catalog().entries().iter();
-    entries.filter_map(|entry| object(entry, attachment.arena())).collect()
+    ground.catalog.entries().iter().filter_map(|entry| object(entry, ground.arena)).collect()
 }
 
 /// `None`: nothing is there.

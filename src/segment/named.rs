@@ -142,7 +142,7 @@ impl SegmentOptions {
     ///
     /// As [`Segment::create`].
     pub fn create(&self, name: &str, bytes: u64) -> Result<Segment> {
-        let path = naming::place(&self.directory, name)?;
+        let path = self.path_of(name)?;
         let header = Header::new(&self.spec(bytes, Some(self.lifetime)), liveness::random_16(), liveness::boot_id())?;
         if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {
             let why =
@@ -171,7 +171,7 @@ impl SegmentOptions {
     ///
     /// As [`Segment::open`].
     pub fn open(&self, name: &str) -> Result<Segment> {
-        self.open_at(&naming::place(&self.directory, name)?)
+        self.open_at(&self.path_of(name)?)
     }
 
     pub(crate) fn open_at(&self, path: &Path) -> Result<Segment> {
@@ -205,7 +205,7 @@ impl SegmentOptions {
     ///
     /// As [`Segment::open_or_create`].
     pub fn open_or_create(&self, name: &str, bytes: u64) -> Result<Segment> {
-        let path = naming::place(&self.directory, name)?;
+        let path = self.path_of(name)?;
         for _ in 0..PATIENCE_ROUNDS {
             match self.open_at(&path) {
                 Err(error) if error.is_not_found() => {}
@@ -229,11 +229,16 @@ impl SegmentOptions {
     ///
     /// As [`Segment::unlink`].
     pub fn unlink(&self, name: &str) -> Result<()> {
-        naming::unlink(&naming::place(&self.directory, name)?)
+        naming::unlink(&self.path_of(name)?)
+    }
+
+    /// Where the name stands.
+    pub(crate) fn path_of(&self, name: &str) -> Result<PathBuf> {
+        naming::place(&self.directory, name)
     }
 
     /// Whom these options trust.
-    fn trusted(&self) -> Trust {
+    pub(crate) fn trusted(&self) -> Trust {
         self.trust.unwrap_or(match self.mode {
             mode if mode & 0o002 != 0 => Trust::Any,
             mode if mode & 0o020 != 0 => Trust::Group,

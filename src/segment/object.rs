@@ -167,6 +167,6 @@ impl Segment {
     /// What is in the segment: of each object its name, its kind, the type of its items and its state in words. Reads
     /// only.
     pub fn objects(&self) -> Vec<ObjectReport> {
-        inspect::objects(self.attachment())
+        inspect::objects(&self.attachment().ground())
     }
 }

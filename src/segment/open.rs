@@ -138,7 +138,9 @@ impl Segment {
     /// Who takes part, what the object says of itself, how many ids are left. Reads only; what it says may
     /// be over a moment later. Works in a forked child too.
     pub fn inspect(&self) -> Inspection {
-        inspect::of(&self.attachment)
+        let attachment = &self.attachment;
+        let me = attachment.is_ours().then(|| attachment.row());
+        inspect::of(&attachment.ground(), attachment.fixed(), me, |row| attachment.row_is_dead(row))
     }
 
     pub(crate) fn attachment(&self) -> &Attachment {

@@ -45,6 +45,12 @@ impl ForkWord {
         unsafe { self.0.as_ref() }
     }
 
+    /// A word for this process, one for all who ask here.
+    pub(crate) fn of_this_process() -> io::Result<Self> {
+        static WORD: PerProcess<()> = PerProcess::new();
+        WORD.get_or_init(|| ()).map(|(word, ())| word)
+    }
+
     /// Whether this is the process that made the word.
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {

@@ -42,9 +42,18 @@ impl MemoryWish {
 impl Mapping {
     /// Maps the first `len` bytes of the file behind `fd`.
     pub(crate) fn new(fd: BorrowedFd<'_>, len: u64) -> Result<Self> {
+        Self::made(len, |options| options.map_raw(fd.as_raw_fd()))
+    }
+
+    /// Maps them for reading: a store to them would end the process.
+    pub(crate) fn read_only(fd: BorrowedFd<'_>, len: u64) -> Result<Self> {
+        Self::made(len, |options| options.map_raw_read_only(fd.as_raw_fd()))
+    }
+
+    fn made(len: u64, map: impl FnOnce(&MmapOptions) -> std::io::Result<MmapRaw>) -> Result<Self> {
         let bytes = usize::try_from(len)
             .map_err(|_| Error::invalid("a mapping", format!("{len} bytes are beyond the machine")))?;
-        match MmapOptions::new().len(bytes).map_raw(fd.as_raw_fd()) {
+        match map(MmapOptions::new().len(bytes)) {
             Ok(raw) => Ok(Self { raw }),
             Err(e) if e.kind() == std::io::ErrorKind::OutOfMemory => Err(Kind::OutOfMemory {
                 what: "the mapping of a segment".into(),

@@ -22,7 +22,6 @@ const SWEPT_MAX: usize = 64;
 /// What a file is opened for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Access {
-    #[allow(dead_code)] // observers come next
     Read,
     Write,
 }

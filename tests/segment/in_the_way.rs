@@ -122,7 +122,7 @@ fn as_nobody<R: serde::Serialize + serde::de::DeserializeOwned + 'static>(
     Some(Process::spawn(look, path).unwrap().join().unwrap())
 }
 
-fn become_nobody() {
+pub fn become_nobody() {
     let nobody = 65534;
     // SAFETY: numbers only; the process is a child of the test's own, with one thread.
     let groups = unsafe { libc::setgroups(0, core::ptr::null()) };

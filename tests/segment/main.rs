@@ -8,6 +8,7 @@ mod foreign;
 mod golden;
 mod in_the_way;
 mod named;
+mod observer;
 mod refused;
 #[path = "../processes/stage.rs"]
 mod stage;
