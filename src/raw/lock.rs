@@ -197,6 +197,16 @@ impl RawLock {
         self.futex.word.compare_exchange(State::FREE, me.get(), order!(lock_take, AcqRel), Relaxed).is_ok()
     }
 
+    /// Whether nobody holds it; if so, how the last holder left it. Whoever is told so sees what that one stored.
+    #[inline]
+    pub fn seen_free(&self) -> Option<Acquired> {
+        match self.futex.word.load(order!(lock_seen_free, Acquire)) & !State::WAITERS {
+            State::FREE => Some(Acquired::Clean),
+            State::DAMAGED => Some(Acquired::AfterDeath),
+            _ => None,
+        }
+    }
+
     #[cold]
     fn try_acquire_slow(&self, life: &impl Liveness) -> Result<Acquired, Refused> {
         for _ in 0..ROUNDS_LOST_MAX {

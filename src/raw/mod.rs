@@ -11,6 +11,8 @@ pub mod leases;
 pub mod lock;
 pub mod pages;
 pub mod permits;
+pub mod range_entry;
+pub mod ranges;
 pub mod registry;
 pub mod ring;
 pub mod ring_aside;
@@ -18,6 +20,7 @@ pub mod ring_recover;
 pub mod ring_wait;
 pub mod ring_word;
 pub mod roster;
+pub mod rw_lock;
 pub mod signal;
 pub mod version;
 

@@ -14,11 +14,12 @@ pub mod real;
 
 #[cfg(mutirao_model)]
 pub use model::{
-    AtomicU32, AtomicU64, Futex, Ordering, Patience, fence, heavy_fence, light_fence, mark, publish_store, spin_hint,
+    AtomicU32, AtomicU64, Futex, Ordering, Patience, exchange_fence, fence, heavy_fence, light_fence, mark,
+    publish_store, spin_hint,
 };
 #[cfg(not(mutirao_model))]
 pub use real::{
-    AtomicU8, AtomicU16, AtomicU32, AtomicU64, Futex, Ordering, Patience, fence, heavy_fence, light_fence, mark,
-    publish_store, spin_hint,
+    AtomicU8, AtomicU16, AtomicU32, AtomicU64, Futex, Ordering, Patience, exchange_fence, fence, heavy_fence,
+    light_fence, mark, publish_store, spin_hint,
 };
 pub use rested::Rested;

@@ -180,6 +180,17 @@ pub fn heavy_fence(order: Ordering) {
     }
 }
 
+/// A fence right behind a read-modify-write: on x86-64 every one of those is a full fence already, so that the
+/// compiler is all that is left to hold.
+#[inline(always)]
+pub fn exchange_fence(order: Ordering) {
+    if cfg!(target_arch = "x86_64") {
+        compiler_fence(order);
+    } else {
+        fence(order);
+    }
+}
+
 /// A plain store to a word that others exchange.
 #[inline(always)]
 pub fn publish_store(word: &AtomicU64, value: u64, order: Ordering) {

@@ -320,6 +320,11 @@ pub fn heavy_fence(order: Ordering) {
     fence(order);
 }
 
+/// A fence right behind a read-modify-write: in the model always a fence.
+pub fn exchange_fence(order: Ordering) {
+    fence(order);
+}
+
 /// A plain store to a word that others exchange: a swap, because loom 0.7.2 raises a false alarm.
 ///
 /// An exchange must stand right behind what it read, so the store comes after both; loom leaves exchange and store

@@ -22,7 +22,7 @@ pub mod actor;
 pub mod kernel;
 
 pub use actor::{
-    AtomicU32, AtomicU64, Ordering, Payload, edge, fence, heavy_fence, light_fence, mark, mortal, mortal_reordered,
-    publications, publish_store, spin_hint, take_deaths, take_marks, thread, use_plain_stores,
+    AtomicU32, AtomicU64, Ordering, Payload, edge, exchange_fence, fence, heavy_fence, light_fence, mark, mortal,
+    mortal_reordered, publications, publish_store, spin_hint, take_deaths, take_marks, thread, use_plain_stores,
 };
 pub use kernel::{Futex, Kernel, Life, Patience};
