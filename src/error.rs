@@ -65,6 +65,8 @@ pub(crate) enum Kind {
         "all {leases} places for leases of the queue are taken, {letters} of them by dead letters; acknowledge some, take the dead letters out, or make the queue with more (`Queue::options().leases(n)`)"
     )]
     LeasesFull { leases: u32, letters: u32 },
+    #[error("all places of {what} are taken; give some back, or declare damaged ones whole, and try again")]
+    TableFull { what: &'static str },
     #[error("the segment has given out all its participant ids and traces of old ones remain; recreate it")]
     IdsExhausted,
     #[error(
@@ -134,8 +136,8 @@ predicates! {
     is_not_found: Kind::NotFound { .. },
     /// The permissions of a file do not allow it, or whoever may write it is not trusted.
     is_denied: Kind::Denied { .. },
-    /// No row, no id, no hand, no entry of a catalog is left for another, or no place for another lease.
-    is_exhausted: Kind::RowsFull { .. } | Kind::IdsExhausted | Kind::HandsFull { .. } | Kind::CatalogFull { .. } | Kind::LeasesFull { .. },
+    /// No row, no id, no hand, no entry of a catalog is left for another, or no place in a table.
+    is_exhausted: Kind::RowsFull { .. } | Kind::IdsExhausted | Kind::HandsFull { .. } | Kind::CatalogFull { .. } | Kind::LeasesFull { .. } | Kind::TableFull { .. },
     /// Something of the system is missing: `/proc`, or locks on open file descriptions.
     is_unsupported: Kind::NoProc { .. } | Kind::Unsupported { .. },
     /// The handle was inherited by `fork`.

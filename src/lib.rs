@@ -1,4 +1,4 @@
-//! Shared memory for Rust processes: [`Value`], [`Array`], [`Lock`], [`Mutex`], [`Semaphore`] and [`Queue`] that
+//! Shared memory for Rust processes: [`Value`], [`Array`], [`Lock`], [`Mutex`], [`RwLock`], [`Semaphore`] and [`Queue`] that
 //! several processes use at once, as fast as what people use between threads, and still right after any process was
 //! killed at any instruction.
 //!
@@ -7,7 +7,8 @@
 //! * [`init`] goes first in `main`; [`Process::spawn`] runs a function of this program in a process of its own.
 //!   Handles are arguments like any other.
 //! * [`Value`] and [`Array`] hold plain data ([`PlainData`]); a reader sees the old or the new value, never a mix.
-//! * [`Lock`] guards something outside, [`Mutex`] guards its data; a dead holder's lock goes on to the next.
+//! * [`Lock`] guards something outside, [`Mutex`] and [`RwLock`] guard their data, [`Array::write`] a part of an array; a dead
+//!   holder's lock goes on to the next.
 //! * [`Semaphore`] counts permits; those of the dead come back.
 //! * [`Queue`] carries items of any serde type, or [`Plain`] data as bytes; many senders, many receivers.
 //! * [`Segment`] is the memory that they live in, and hands them to programs that share no ancestor.
@@ -49,9 +50,9 @@ mod sys;
 pub use crate::error::{Error, Result};
 #[cfg(not(mutirao_model))]
 pub use crate::handle::{
-    Array, ArrayView, DeadLetter, DeadLetters, Integer, Item, Items, Leased, Lock, LockError, LockGuard, Mutex,
-    MutexGuard, OwnedPermit, PERMITS_MAX, Permit, Plain, Queue, QueueOptions, ReadOnly, Receiver, Semaphore, SendError,
-    Sender, Value, ValueGuard,
+    Array, ArrayReadGuard, ArrayView, ArrayWriteGuard, DeadLetter, DeadLetters, Integer, Item, Items, Leased, Lock,
+    LockError, LockGuard, Mutex, MutexGuard, OwnedPermit, PERMITS_MAX, Permit, Plain, Queue, QueueOptions, ReadOnly,
+    Receiver, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SendError, Sender, Value, ValueGuard,
 };
 #[cfg(not(mutirao_model))]
 pub use crate::process::{Options, Outcome, Process, init, testing};

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use mutirao::{Array, Lock, Mutex, Plain, Queue, Segment, Semaphore, Value};
+use mutirao::{Array, Lock, LockError, Mutex, Plain, Queue, RwLock, Segment, Semaphore, Value};
 use rustix::fs::{MemfdFlags, SealFlags};
 
 /// Long enough to sleep once, short enough to fuzz.
@@ -38,6 +38,7 @@ enum Kind {
     Semaphore,
     Queue,
     PlainQueue,
+    RwLock,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -140,6 +141,7 @@ fn whole(kind: Kind) -> Segment {
             queue.try_send(Plain(1)).expect("an empty queue");
             queue.segment().clone()
         }
+        Kind::RwLock => RwLock::new([7u64; 4]).expect("a lock").segment().clone(),
     }
 }
 
@@ -179,6 +181,7 @@ struct Handles {
     semaphore: Option<Semaphore>,
     queue: Option<Queue<String>>,
     plain: Option<Queue<Plain<u64>>>,
+    rw_lock: Option<RwLock<[u64; 4]>>,
 }
 
 impl Handles {
@@ -192,6 +195,7 @@ impl Handles {
             semaphore: Semaphore::attach(segment).ok(),
             queue: Queue::attach(segment).ok(),
             plain: Queue::attach(segment).ok(),
+            rw_lock: RwLock::attach(segment).ok(),
         }
     }
 
@@ -232,6 +236,14 @@ impl Handles {
         if let Some(queue) = &self.plain {
             use_queue(queue, || Plain(5));
         }
+        if let Some(lock) = &self.rw_lock {
+            let (one, another) = (lock.read_timeout(MOMENT), lock.try_read());
+            let _ = (lock.try_write().is_ok(), format!("{lock:?}"));
+            drop((one, another));
+            if let Ok(mut guard) = lock.write_timeout(MOMENT) {
+                guard[0] ^= 1;
+            }
+        }
     }
 }
 
@@ -244,7 +256,14 @@ fn use_array(array: &Array<u64>) {
     if let Ok(view) = array.view(..) {
         let _ = view.iter().take(1000).fold(0u64, u64::wrapping_add);
     }
-    let _ = format!("{array:?}");
+    let held = [array.try_write(..3), array.write_timeout(2..9, MOMENT), array.try_write(..)];
+    for held in held {
+        if let Ok(mut guard) | Err(LockError::OwnerDied(mut guard)) = held {
+            let _ = (guard.set(0, 1), guard.mark_consistent());
+        }
+    }
+    let held = (array.try_read(..), array.read_timeout(5.., MOMENT));
+    let _ = format!("{array:?} {held:?}");
 }
 
 fn use_semaphore(semaphore: &Semaphore) {

@@ -1,19 +1,22 @@
 //! Plain values of one type, side by side, their number fixed.
 
 use crate::error::{Error, Result};
-use crate::handle::integer::{Integer, bits32_of, bits64_of, from_bits, try_from_bits};
+use crate::handle::integer::{Integer, bits64_of, from_bits, try_from_bits};
 use crate::handle::object::{self, Object, Place, among_others};
 use crate::handle::portable::portable;
 use crate::handle::view::{ArrayView, Elements};
 use crate::handle::whole::{Spot, whole_bytes};
 use crate::order;
+use crate::raw::range_entry::RangeEntry;
+use crate::raw::ranges::{RangesHeader, RawRanges};
 use crate::segment::access::Placed;
 use crate::segment::body::{Blueprint, Body};
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
+use crate::segment::locked::{ArrayPlan, RANGES_DEFAULT};
 use crate::segment::plain::{self, PlainData};
 use crate::segment::tag::{Encoding, TypeTag};
-use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Bound, Range, RangeBounds};
@@ -26,7 +29,7 @@ use zerocopy::{FromBytes, FromZeros};
 /// [`Value`](crate::Value) has: still never torn, at twice the memory and 16 bytes more.
 ///
 /// Element by element nothing is torn; across elements nothing is promised. Where several must change
-/// together, hold a [`Lock`](crate::Lock) beside the array.
+/// together, hold their range: [`write`](Array::write), [`read`](Array::read).
 ///
 /// # Errors
 ///
@@ -35,7 +38,8 @@ use zerocopy::{FromBytes, FromZeros};
 ///
 /// # When a process dies
 ///
-/// Each element has its last value. A bulk copy that was under way may have come half its length.
+/// Each element has its last value. A bulk copy that was under way may have come half its length; where it was made
+/// in a range that was held, whoever holds that range next is told.
 ///
 /// # Memory ordering
 ///
@@ -65,6 +69,8 @@ pub struct Array<T: PlainData> {
     words: Placed<[AtomicU32]>,
     doubles: Placed<[AtomicU64]>,
     len: usize,
+    ranges: Placed<RangesHeader>,
+    entries: Placed<[RangeEntry]>,
     body: Body,
     _type: PhantomData<fn() -> T>,
 }
@@ -118,11 +124,11 @@ impl<T: PlainData> Array<T> {
                 "its length and the size of its elements must be at least 1",
             ));
         }
-        let Some(body_len) = (len as u64).checked_mul(stride::<T>()) else {
+        let Some(plan) = ArrayPlan::new(len as u64, size_of::<T>() as u64, RANGES_DEFAULT.into()) else {
             return Err(Error::invalid(format!("an Array of {len} elements"), "it is larger than the address space"));
         };
-        let shape = [len as u64, size_of::<T>() as u64, 0, 0];
-        object::make(place, &Blueprint { body_len, shape, ..Blueprint::default() }, fill)
+        let blueprint = Blueprint { body_len: plan.body_len(), shape: plan.shape(), ..Blueprint::default() };
+        object::make(place, &blueprint, fill)
     }
 
     fn made(place: Place<'_>, len: usize) -> Result<Self>
@@ -175,59 +181,6 @@ impl<T: PlainData> Array<T> {
         Ok(())
     }
 
-    /// Sets every element to `value`.
-    ///
-    /// # Errors
-    ///
-    /// See [`Array`].
-    pub fn fill(&self, value: T) -> Result<()> {
-        (0..self.len).try_for_each(|index| self.set(index, value))
-    }
-
-    /// Copies as many elements out as `into` is long, from `start` on.
-    ///
-    /// # Errors
-    ///
-    /// `is_invalid`, before anything is copied, when that is more than there are; else see [`Array`].
-    pub fn copy_to(&self, start: usize, into: &mut [T]) -> Result<()> {
-        let range = self.range(start..start.saturating_add(into.len()))?;
-        let elements = self.elements(&range);
-        match size_of::<T>() {
-            1 => each(elements.bytes, into, |cell, to| set_to(to, u64::from(cell.load(Ordering::Relaxed)))),
-            2 => each(elements.halves, into, |cell, to| set_to(to, u64::from(cell.load(Ordering::Relaxed)))),
-            4 => each(elements.words, into, |cell, to| set_to(to, u64::from(cell.load(Ordering::Relaxed)))),
-            8 => each(elements.doubles, into, |cell, to| set_to(to, cell.load(Ordering::Relaxed))),
-            _ => range.zip(into).try_for_each(|(index, to)| {
-                *to = self.get(index)?;
-                Ok(())
-            }),
-        }
-    }
-
-    /// Copies all of `from` in, from `start` on.
-    ///
-    /// # Errors
-    ///
-    /// `is_invalid`, before anything is copied, when that is more than there are; else see [`Array`].
-    pub fn copy_from(&self, start: usize, from: &[T]) -> Result<()> {
-        let range = self.range(start..start.saturating_add(from.len()))?;
-        let elements = self.elements(&range);
-        match size_of::<T>() {
-            1 => {
-                elements.bytes.iter().zip(from).for_each(|(cell, v)| cell.store(bits32_of(v) as u8, Ordering::Relaxed))
-            }
-            2 => elements
-                .halves
-                .iter()
-                .zip(from)
-                .for_each(|(cell, v)| cell.store(bits32_of(v) as u16, Ordering::Relaxed)),
-            4 => elements.words.iter().zip(from).for_each(|(cell, v)| cell.store(bits32_of(v), Ordering::Relaxed)),
-            8 => elements.doubles.iter().zip(from).for_each(|(cell, v)| cell.store(bits64_of(v), Ordering::Relaxed)),
-            _ => range.zip(from).try_for_each(|(index, value)| self.set(index, *value))?,
-        }
-        Ok(())
-    }
-
     /// The elements of a range, to be read and written without a check of each index's place: the fast way
     /// through many of them.
     ///
@@ -244,6 +197,20 @@ impl<T: PlainData> Array<T> {
                 format!("elements of {} bytes are no single atomics; use `get`, `set` and `copy_to`", size_of::<T>()),
             ));
         }
+        Ok(ArrayView::of(self.elements(&self.bounds(range)?)))
+    }
+
+    /// The locks of its ranges.
+    pub(crate) fn ranges(&self) -> RawRanges<'_> {
+        RawRanges { header: &self.ranges, entries: &self.entries }
+    }
+
+    pub(crate) fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// The range that is meant, if it is within the array.
+    pub(crate) fn bounds(&self, range: impl RangeBounds<usize>) -> Result<Range<usize>> {
         let start = match range.start_bound() {
             Bound::Included(start) => *start,
             Bound::Excluded(before) => before.saturating_add(1),
@@ -254,10 +221,11 @@ impl<T: PlainData> Array<T> {
             Bound::Excluded(end) => *end,
             Bound::Unbounded => self.len,
         };
-        Ok(ArrayView::of(self.elements(&self.range(start..end)?)))
+        self.range(start..end)
     }
 
-    fn range(&self, range: Range<usize>) -> Result<Range<usize>> {
+    /// The range, if it is within the array.
+    pub(crate) fn range(&self, range: Range<usize>) -> Result<Range<usize>> {
         if range.start > range.end || range.end > self.len {
             return Err(Error::invalid(
                 format!("elements {} to {}", range.start, range.end),
@@ -268,7 +236,7 @@ impl<T: PlainData> Array<T> {
     }
 
     /// The elements of a range that was checked.
-    fn elements(&self, range: &Range<usize>) -> Elements<'_> {
+    pub(crate) fn elements(&self, range: &Range<usize>) -> Elements<'_> {
         Elements {
             bytes: self.bytes.get(range.clone()).unwrap_or_default(),
             halves: self.halves.get(range.clone()).unwrap_or_default(),
@@ -325,17 +293,6 @@ impl<T: Integer> Array<T> {
     }
 }
 
-#[inline]
-fn each<C, T>(cells: &[C], into: &mut [T], one: impl Fn(&C, &mut T) -> Result<()>) -> Result<()> {
-    cells.iter().zip(into).try_for_each(|(cell, to)| one(cell, to))
-}
-
-#[inline]
-fn set_to<T: PlainData>(to: &mut T, bits: u64) -> Result<()> {
-    *to = try_from_bits(bits)?;
-    Ok(())
-}
-
 impl<T: PlainData> Object for Array<T> {
     const KIND: ObjectKind = ObjectKind::Array;
 
@@ -344,11 +301,10 @@ impl<T: PlainData> Object for Array<T> {
     }
 
     fn over(body: Body) -> Result<Self> {
-        let shape @ [count, size, ..] = body.shape();
-        let fits = count.checked_mul(stride::<T>()).is_some_and(|bytes| bytes <= body.len());
-        if count == 0 || size != size_of::<T>() as u64 || !fits {
-            return Err(bad_shape(ObjectKind::Array, shape));
-        }
+        let shape = body.shape();
+        let fits = |plan: &ArrayPlan| plan.size == size_of::<T>() as u64 && plan.body_len() <= body.len();
+        let plan = ArrayPlan::from_shape(shape).filter(fits).ok_or_else(|| bad_shape(ObjectKind::Array, shape))?;
+        let count = plan.len;
         let of = |width: usize| if size_of::<T>() == width { count } else { 0 };
         let doubles = if is_single::<T>() { of(8) } else { count * (stride::<T>() / 8) };
         Ok(Self {
@@ -357,6 +313,8 @@ impl<T: PlainData> Object for Array<T> {
             words: body.placed_slice(0, of(4))?,
             doubles: body.placed_slice(0, doubles)?,
             len: usize::try_from(count).map_err(|_| bad_shape(ObjectKind::Array, shape))?,
+            ranges: body.placed(plan.table)?,
+            entries: body.placed_slice(plan.entries(), plan.ranges.into())?,
             body,
             _type: PhantomData,
         })
@@ -374,6 +332,8 @@ impl<T: PlainData> Clone for Array<T> {
             words: self.words.clone(),
             doubles: self.doubles.clone(),
             len: self.len,
+            ranges: self.ranges.clone(),
+            entries: self.entries.clone(),
             body: self.body.clone(),
             _type: PhantomData,
         }

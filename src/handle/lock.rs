@@ -248,8 +248,8 @@ impl<G> LockError<G> {
 }
 
 /// Gives up a guard that was had after a death: the lock stays marked for the next holder.
-impl From<LockError<LockGuard<'_>>> for Error {
-    fn from(error: LockError<LockGuard<'_>>) -> Self {
+impl<G> From<LockError<G>> for Error {
+    fn from(error: LockError<G>) -> Self {
         match error {
             LockError::OwnerDied(_) => Error::corrupt(
                 "what the lock guards",

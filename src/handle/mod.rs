@@ -5,7 +5,8 @@
 //! | a counter, a flag, a progress figure | [`Value`](crate::Value) of a number: one atomic instruction | a `Mutex<u64>` |
 //! | a small struct that many read and few write | [`Value`](crate::Value) of the struct: readers never wait | an array of its fields: they would be seen mixed |
 //! | a struct that is changed from what it was | [`Mutex`](crate::Mutex): a private copy, committed by one store | a `Lock` beside an `Array`, unless the struct is large and the changes small |
-//! | many numbers: samples, counts, a matrix | [`Array`](crate::Array): element by element, or a view of a range | one large `Value`, which copies all of itself for each change |
+//! | settings that many read and that must not change while they act on them | [`RwLock`](crate::RwLock): readers keep writers out | a `Value`, whose readers never wait but may hold an old value |
+//! | many numbers: samples, counts, a matrix | [`Array`](crate::Array): element by element, a view of a range, or a range held by `read` and `write` | one large `Value`, which copies all of itself for each change |
 //! | something outside: a file, a device | [`Lock`](crate::Lock): it says when a holder died and what it guards may be half changed | a `Mutex<()>`, which would not say it twice |
 //! | "at most n at a time" | [`Semaphore`](crate::Semaphore): the permits of the dead come back | a counter of your own: a death makes it wrong for ever |
 //! | work or results to hand over | [`Queue`](crate::Queue) of any serde type | a `Value` that somebody polls |
@@ -26,6 +27,7 @@
 pub(crate) mod array;
 pub(crate) mod channel;
 pub(crate) mod codec;
+pub(crate) mod copies;
 pub(crate) mod ends;
 pub(crate) mod integer;
 pub(crate) mod lease;
@@ -36,6 +38,8 @@ pub(crate) mod observed;
 pub(crate) mod portable;
 pub(crate) mod queue;
 pub(crate) mod queue_options;
+pub(crate) mod range;
+pub(crate) mod rw_lock;
 pub(crate) mod seat;
 pub(crate) mod semaphore;
 pub(crate) mod send_error;
@@ -53,6 +57,8 @@ pub use self::mutex::Mutex;
 pub use self::observed::ReadOnly;
 pub use self::queue::{Items, Queue};
 pub use self::queue_options::QueueOptions;
+pub use self::range::{ArrayReadGuard, ArrayWriteGuard};
+pub use self::rw_lock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use self::semaphore::{OwnedPermit, PERMITS_MAX, Permit, Semaphore};
 pub use self::send_error::SendError;
 pub use self::value::{Value, ValueGuard};

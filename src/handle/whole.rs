@@ -48,8 +48,12 @@ pub(crate) const fn whole_blueprint(size: usize) -> Blueprint {
 impl Whole {
     /// The versioned value of `size` bytes at `offset`.
     pub(crate) fn at(body: &Body, offset: u64, size: usize) -> Result<Self> {
+        Self::apart(body, offset, offset.saturating_add(size_of::<Version>() as u64), size)
+    }
+
+    /// The versioned value of `size` bytes whose buffers stand at `first`.
+    pub(crate) fn apart(body: &Body, offset: u64, first: u64, size: usize) -> Result<Self> {
         let words = plain::words_for(size) as u64;
-        let first = offset.saturating_add(size_of::<Version>() as u64);
         let second = first.saturating_add(8 * words);
         Ok(Self {
             version: body.placed(offset)?,
@@ -94,6 +98,12 @@ impl<'a> Spot<'a> {
         Err(Kind::Contended { what: "the value", rounds: READS }.into())
     }
 
+    /// The value, read by who keeps all writers out.
+    #[inline]
+    pub(crate) fn read_alone<T: PlainData>(&self) -> Result<T> {
+        plain::read_plain(self.buffer(self.version.begin_read().buffer))
+    }
+
     /// The value as of one commit. Behind many writers in a row it takes the lock and reads in its turn.
     pub(crate) fn read_patiently<T: PlainData>(&self, body: &'a Body) -> Result<T> {
         match self.read::<T>() {
@@ -106,7 +116,7 @@ impl<'a> Spot<'a> {
     /// when the lock word is damaged or the process was forked in the middle of other writers.
     #[cold]
     pub(crate) fn read_as_is<T: PlainData>(&self) -> Option<T> {
-        plain::read_plain(self.buffer(self.version.begin_read().buffer)).ok()
+        self.read_alone().ok()
     }
 
     /// Takes the lock and a private copy of the value.
@@ -148,8 +158,9 @@ impl<'a> Spot<'a> {
         }
     }
 
+    /// Makes a guard of the lock in hand.
     #[inline]
-    fn guard<T: PlainData>(self, body: &'a Body, acquired: Acquired) -> Result<MutexGuard<'a, T>> {
+    pub(crate) fn guard<T: PlainData>(self, body: &'a Body, acquired: Acquired) -> Result<MutexGuard<'a, T>> {
         let ticket = self.version.begin_write();
         match plain::read_plain(self.buffer(ticket.whole)) {
             Ok(value) => Ok(MutexGuard {
@@ -181,7 +192,7 @@ impl<'a> Spot<'a> {
     }
 }
 
-/// Holds a [`Mutex`](crate::Mutex) or a [`Value`](crate::Value), with a private copy of what is in it.
+/// Holds a [`Mutex`](crate::Mutex), a [`Value`](crate::Value) or, as its writer, a [`RwLock`](crate::RwLock), with a private copy of what is in it.
 ///
 /// What is done to the copy counts from one store on, made when the guard is dropped; a guard that is
 /// dropped by a panic, or that dies with its process, has changed nothing. Stays with its thread.

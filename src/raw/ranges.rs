@@ -126,8 +126,8 @@ impl RawRanges<'_> {
                 continue;
             }
             match seen.take() {
-                // Registered now: look once more.
-                None => seen = Some(self.header.freed.prepare()),
+                // Registered now, for whatever range: look once more.
+                None => seen = Some(self.header.freed.prepare_all()),
                 Some(seen) => {
                     if self.header.freed.rest(seen, life, patience) == Rested::DeadlinePassed {
                         // Even the shortest deadline asks about lives once.
@@ -144,7 +144,7 @@ impl RawRanges<'_> {
         if let Some(entry) = self.entries.get(claim.entry) {
             // An entry that is not ours was written over by a broken peer: leave it.
             entry.exchange(State::held(claim.access, life.me()), State::FREE, order!(range_release, Release));
-            self.header.freed.notify_each(life);
+            self.header.freed.notify(life);
         }
     }
 
@@ -299,7 +299,7 @@ impl RawRanges<'_> {
         for entry in self.entries {
             if entry.bury(entry.look(), life) {
                 removed += 1;
-                self.header.freed.notify_each(life);
+                self.header.freed.notify(life);
             }
         }
         removed

@@ -9,9 +9,12 @@ use crate::error::{Error, Result};
 use crate::raw::blocks::Hand;
 use crate::raw::lock::RawLock;
 use crate::raw::permits::PermitsHeader;
+use crate::raw::range_entry::RangeEntry;
+use crate::raw::ranges::RangesHeader;
 use crate::raw::registry::RegistryHeader;
 use crate::raw::ring::RingHeader;
 use crate::raw::roster::Roster;
+use crate::raw::rw_lock::{ReaderCell, ReadersHeader};
 use crate::raw::signal::Signal;
 use crate::raw::version::Version;
 use crate::segment::layout::{ArenaHeader, Entry, Row};
@@ -41,6 +44,7 @@ macro_rules! shared {
 shared!(AtomicU8, AtomicU16, AtomicU32, AtomicU64, Row, RegistryHeader);
 shared!(Entry, Hand, ArenaHeader);
 shared!(RawLock, Signal, Version, PermitsHeader, RingHeader, Roster);
+shared!(ReadersHeader, ReaderCell, RangesHeader, RangeEntry);
 
 /// The memory of an attachment, or a checked part of it. Keeps the memory mapped.
 #[derive(Clone)]

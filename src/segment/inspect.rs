@@ -16,7 +16,9 @@ use crate::segment::access::Region;
 use crate::segment::arena::Arena;
 use crate::segment::cells::{CellWords, EntryPlan, EntryWords, QueuePlan};
 use crate::segment::fixed::Fixed;
+use crate::segment::header::bad_shape;
 use crate::segment::layout::{Entry, FORMAT, ObjectKind};
+use crate::segment::locked::{ArrayPlan, RwLockPlan};
 use crate::segment::recover::{Ground, semaphore_cells};
 use crate::segment::tag::TypeTag;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -148,11 +150,19 @@ fn report(
 
 fn state(body: &Region, kind: ObjectKind, shape: [u64; 4]) -> Result<String> {
     let [first, second, ..] = shape;
+    let bad = || bad_shape(kind, shape);
     Ok(match kind {
         ObjectKind::Empty => "no object".into(),
         ObjectKind::Value if first <= 8 => format!("one atomic word of {first} bytes"),
         ObjectKind::Value | ObjectKind::Mutex => format!("{:?}", body.place::<Version>(0)?),
-        ObjectKind::Array => format!("{first} elements of {second} bytes"),
+        ObjectKind::Array => {
+            let plan = ArrayPlan::from_shape(shape).ok_or_else(bad)?;
+            format!("{first} elements of {second} bytes, ranges {:?}", plan.ranges(body)?)
+        }
+        ObjectKind::RwLock => {
+            let plan = RwLockPlan::from_shape(shape).ok_or_else(bad)?;
+            format!("{:?}", plan.lock(body)?)
+        }
         ObjectKind::Lock => format!("{:?}", body.place::<RawLock>(0)?),
         ObjectKind::Semaphore => {
             let cells = body.places::<AtomicU32>(semaphore_cells(), first)?;
@@ -161,7 +171,6 @@ fn state(body: &Region, kind: ObjectKind, shape: [u64; 4]) -> Result<String> {
             format!("{} free, {} held by {holders:?}", permits.available(), permits.held())
         }
         ObjectKind::Queue => {
-            let bad = || crate::segment::header::bad_shape(kind, shape);
             let plan = QueuePlan::from_shape(shape).ok_or_else(bad)?;
             let words = body.places::<AtomicU64>(plan.cells(), plan.cell_words())?;
             let cells = CellWords::new(words, plan.stride_words());

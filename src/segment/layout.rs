@@ -211,6 +211,7 @@ pub(crate) enum ObjectKind {
     Mutex = 4,
     Semaphore = 5,
     Queue = 6,
+    RwLock = 7,
 }
 
 impl ObjectKind {
@@ -224,6 +225,7 @@ impl ObjectKind {
             4 => Self::Mutex,
             5 => Self::Semaphore,
             6 => Self::Queue,
+            7 => Self::RwLock,
             _ => return None,
         })
     }
@@ -241,6 +243,10 @@ pub(crate) const FINGERPRINT: u64 = {
         size_of::<crate::raw::permits::PermitsHeader>(),
         size_of::<crate::raw::ring::RingHeader>(),
         size_of::<crate::raw::roster::Roster>(),
+        size_of::<crate::raw::rw_lock::ReadersHeader>(),
+        size_of::<crate::raw::rw_lock::ReaderCell>(),
+        size_of::<crate::raw::ranges::RangesHeader>(),
+        size_of::<crate::raw::range_entry::RangeEntry>(),
         size_of::<Entry>(),
         size_of::<Hand>(),
         size_of::<ArenaHeader>(),

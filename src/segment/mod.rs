@@ -22,6 +22,7 @@ pub(crate) mod handoff;
 pub(crate) mod header;
 pub(crate) mod inspect;
 pub(crate) mod layout;
+pub(crate) mod locked;
 pub(crate) mod name;
 pub(crate) mod named;
 pub(crate) mod naming;

@@ -19,9 +19,9 @@ use crate::segment::access::{Placed, Region};
 use crate::segment::arena::Arena;
 use crate::segment::catalog::Catalog;
 use crate::segment::cells::{CellWords, EntryPlan, EntryWords, QueuePlan};
-use crate::segment::header::Header;
+use crate::segment::header::{Header, bad_shape};
 use crate::segment::layout::{self, ObjectKind};
-use crate::segment::plain::words_for;
+use crate::segment::locked::{ArrayPlan, RwLockPlan};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::liveness;
 use std::os::fd::{AsFd, OwnedFd};
@@ -188,15 +188,18 @@ impl Ground<'_> {
 
 /// Removes every trace of the dead from an object. The number of traces.
 fn sweep(body: &Region, kind: ObjectKind, shape: [u64; 4], life: &impl Liveness) -> Result<u32> {
-    let [first, second, ..] = shape;
+    let [first, ..] = shape;
     match kind {
         ObjectKind::Empty => Ok(0),
         ObjectKind::Lock => Ok(body.place::<RawLock>(0)?.recover(life)),
         ObjectKind::Mutex => Ok(body.place::<Version>(0)?.recover(life)),
         ObjectKind::Value if first <= 8 => Ok(0),
         ObjectKind::Value => Ok(body.place::<Version>(0)?.recover(life)),
-        ObjectKind::Array if matches!(second, 1 | 2 | 4 | 8) => Ok(0),
-        ObjectKind::Array => sweep_elements(body, first, second, life),
+        ObjectKind::Array => sweep_array(body, shape, life),
+        ObjectKind::RwLock => {
+            let plan = RwLockPlan::from_shape(shape).ok_or_else(|| bad_shape(kind, shape))?;
+            Ok(plan.lock(body)?.recover(life))
+        }
         ObjectKind::Semaphore => {
             let cells = body.places::<AtomicU32>(semaphore_cells(), first)?;
             Ok(Permits { header: body.place::<PermitsHeader>(0)?, cells }.recover(life))
@@ -210,20 +213,19 @@ pub(crate) fn semaphore_cells() -> u64 {
     (size_of::<PermitsHeader>() as u64).next_multiple_of(layout::BODY_ALIGN)
 }
 
-fn sweep_elements(body: &Region, len: u64, size: u64, life: &impl Liveness) -> Result<u32> {
-    let buffer = (words_for(usize::try_from(size).unwrap_or(usize::MAX)) as u64).saturating_mul(8);
-    let stride = buffer.saturating_mul(2).saturating_add(size_of::<Version>() as u64);
-    let mut traces = 0u32;
+fn sweep_array(body: &Region, shape: [u64; 4], life: &impl Liveness) -> Result<u32> {
+    let plan = ArrayPlan::from_shape(shape).ok_or_else(|| bad_shape(ObjectKind::Array, shape))?;
+    let mut traces = plan.ranges(body)?.recover(life);
     // Bounded: the first element beyond the body ends it.
-    for element in 0..len {
-        let version = body.place::<Version>(element.saturating_mul(stride))?;
+    for element in 0..if plan.is_single() { 0 } else { plan.len } {
+        let version = body.place::<Version>(element.saturating_mul(plan.stride()))?;
         traces = traces.saturating_add(version.recover(life));
     }
     Ok(traces)
 }
 
 fn sweep_queue(body: &Region, shape: [u64; 4], life: &impl Liveness) -> Result<u32> {
-    let bad = || crate::segment::header::bad_shape(ObjectKind::Queue, shape);
+    let bad = || bad_shape(ObjectKind::Queue, shape);
     let plan = QueuePlan::from_shape(shape).ok_or_else(bad)?;
     let geometry = Geometry::new(plan.capacity).ok_or_else(bad)?;
     let words = body.places::<AtomicU64>(plan.cells(), plan.cell_words())?;

@@ -1,6 +1,7 @@
 use crate::received;
 use mutirao::Array;
 use std::thread;
+use std::time::Duration;
 
 #[test]
 fn every_width_comes_back() {
@@ -136,4 +137,82 @@ fn another_type_is_refused() {
     let error = Array::<u64>::attach(array.segment()).unwrap_err();
     assert!(error.is_wrong_type() && error.to_string().contains("f64"), "{error}");
     assert!(mutirao::Value::<f64>::attach(array.segment()).unwrap_err().is_wrong_type());
+}
+
+#[test]
+fn ranges_exclude_where_they_overlap() {
+    let array = Array::<u32>::new(100).unwrap();
+    let other = Array::<u32>::attach(&received(array.segment())).unwrap();
+    let low = array.write(..50).unwrap();
+    let high = other.try_write(50..).unwrap();
+    assert_eq!((low.range(), high.range(), high.len()), (0..50, 50..100, 50));
+    assert!(other.try_read(49..51).unwrap_err().is_would_block());
+    assert!(other.read_timeout(..=0, Duration::from_millis(5)).unwrap_err().is_timeout());
+    drop(low);
+    let reader = other.try_read(..10).unwrap();
+    let again = array.read(5..50).unwrap();
+    assert!(array.try_write(9..10).unwrap_err().is_would_block());
+    assert!(array.write_timeout(..1, Duration::from_millis(5)).unwrap_err().is_timeout());
+    // Nobody has asked those.
+    array.set(3, 7).unwrap();
+    assert_eq!((reader.get(3).unwrap(), reader.owner_died()), (7, false));
+    assert!(array.try_write(10..10).unwrap().is_empty(), "nothing overlaps nothing");
+    drop((reader, again, high));
+    assert!(array.try_write(..).is_ok());
+    assert!(format!("{:?}", array.segment().inspect()).contains("ranges []"));
+}
+
+#[test]
+fn a_range_is_read_and_written_by_its_own_indices() {
+    let array = Array::<[u64; 3]>::new(10).unwrap();
+    let mut guard = array.write(4..8).unwrap();
+    guard.fill([1; 3]).unwrap();
+    guard.copy_from(1, &[[2; 3], [3; 3]]).unwrap();
+    guard.set(3, [4; 3]).unwrap();
+    assert!(guard.set(4, [9; 3]).unwrap_err().is_invalid());
+    assert!(guard.copy_from(3, &[[9; 3]; 2]).unwrap_err().is_invalid());
+    assert!(guard.copy_from(usize::MAX, &[[9; 3]; 2]).unwrap_err().is_invalid());
+    assert!(guard.get(usize::MAX).unwrap_err().is_invalid() && guard.view().unwrap_err().is_invalid());
+    let mut out = [[0; 3]; 4];
+    guard.copy_to(0, &mut out).unwrap();
+    assert_eq!(out, [[1; 3], [2; 3], [3; 3], [4; 3]]);
+    drop(guard);
+    assert_eq!((array.get(3).unwrap(), array.get(8).unwrap()), ([0; 3], [0; 3]));
+    assert!(array.read(8..11).unwrap_err().failed().unwrap().is_invalid());
+    let numbers = Array::from_slice(&[1_u16, 2, 3]).unwrap();
+    assert_eq!(numbers.read(1..).unwrap().view().unwrap().iter().sum::<u16>(), 5);
+}
+
+#[test]
+fn changes_under_a_range_are_seen_together() {
+    let array = Array::<u64>::new(64).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for n in 0..2_000 {
+                    let start = n % 32;
+                    let mut guard = array.write(start..start + 32).unwrap();
+                    let next = guard.view().unwrap().iter().max().unwrap() + 1;
+                    guard.fill(next).unwrap();
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..2_000 {
+                    let guard = array.read(31..33).unwrap();
+                    assert_eq!(guard.get(0).unwrap(), guard.get(0).unwrap(), "changed behind a reader's back");
+                }
+            });
+        }
+    });
+    assert!(array.try_write(..).is_ok(), "all given back");
+}
+
+#[test]
+fn more_ranges_than_fit_are_refused_until_one_is_given_back() {
+    let array = Array::<u8>::new(100).unwrap();
+    let mut held: Vec<_> = (0..64).map(|n| array.read(n..n + 1).unwrap()).collect();
+    let error = array.read(70..71).unwrap_err();
+    assert!(error.failed().unwrap().is_exhausted(), "{error}");
+    held.pop();
+    assert!(array.try_write(70..71).is_ok());
 }

@@ -6,6 +6,7 @@ mod lock;
 mod mutex;
 mod queue;
 mod queue_ends;
+mod rw_lock;
 mod semaphore;
 mod value;
 
@@ -25,6 +26,7 @@ fn handles_are_send_and_sync_and_clone() {
     is::<mutirao::Array<f64>>();
     is::<mutirao::Lock>();
     is::<mutirao::Mutex<[u64; 4]>>();
+    is::<mutirao::RwLock<[u64; 4]>>();
     is::<mutirao::Semaphore>();
     is::<mutirao::Queue<String>>();
 }

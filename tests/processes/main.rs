@@ -6,5 +6,6 @@ mod handles;
 mod leases;
 mod life;
 mod proof;
+mod readers;
 mod results;
 mod stage;
