@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::raw::catalog::State;
+use crate::segment::attachment::Attachment;
 use crate::segment::body::{Blueprint, Body, Hold, removed};
 use crate::segment::catalog::{Catalog, Drafted, exists};
 use crate::segment::inspect::{self, ObjectReport};
@@ -42,7 +43,9 @@ impl<'a> Draft<'a> {
         if let Some(taken) = name.filter(|name| catalog.find(name).is_some()) {
             return Err(exists(taken)); // before anything is reserved; decided when it is published
         }
-        let drafted = catalog.draft(attachment, attachment.row() as usize, attachment.arena())?;
+        let drafted = after_reaping(attachment, Error::is_exhausted, || {
+            catalog.draft(attachment, attachment.row() as usize, attachment.arena())
+        })?;
         let mut draft = Self { segment, name, drafted, body: None, is_published: false };
         draft.body = Some(draft.lay_out(kind, tag, blueprint)?);
         Ok(draft)
@@ -55,7 +58,9 @@ impl<'a> Draft<'a> {
         let hold = Hold::new(self.segment, number);
         let entry = attachment.catalog().entry(number)?;
         let arena = attachment.arena().ok_or_else(|| Error::corrupt("the segment", "a catalog without an arena"))?;
-        let block = arena.allocate_body(attachment, blueprint.body_len.max(1))?;
+        let block = after_reaping(attachment, Error::is_out_of_memory, || {
+            arena.allocate_body(attachment, blueprint.body_len.max(1))
+        })?;
         // Whoever sees a word of the new object sees that the last one whose memory this was is gone.
         fence(crate::order!(object_fill, Release));
         block.words().iter().for_each(|word| word.store(0, Ordering::Relaxed));
@@ -91,6 +96,22 @@ impl Drop for Draft<'_> {
             attachment.catalog().give_up(self.drafted, attachment, row, arena);
         }
     }
+}
+
+/// What `take` takes. If nothing is left, what the dead held is given back first: nobody else may have noticed them.
+fn after_reaping<T>(
+    attachment: &Attachment,
+    is_used_up: impl Fn(&Error) -> bool,
+    take: impl Fn() -> Result<T>,
+) -> Result<T> {
+    let error = match take() {
+        Err(error) if is_used_up(&error) => error,
+        other => return other,
+    };
+    let rows = (0..).zip(attachment.fixed().ids.iter()).filter(|(_, id)| id.load(Ordering::Relaxed) != 0);
+    let dead = rows.map(|(row, _)| row).filter(|row| attachment.row_is_dead(*row));
+    let reaped = dead.filter(|row| attachment.reap(*row)).count();
+    if reaped > 0 { take() } else { Err(error) }
 }
 
 /// The object of this name, if it is of this kind and type.

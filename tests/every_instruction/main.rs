@@ -7,6 +7,7 @@
 
 mutirao::testing::entry!();
 
+mod catalog;
 mod queue;
 mod words;
 
