@@ -17,6 +17,7 @@ use crate::raw::signal::Signal;
 use crate::segment::access::Placed;
 use crate::segment::body::Body;
 use crate::segment::cells::{CellWords, EntryPlan, EntryWords, QueuePlan};
+use crate::segment::handoff;
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
 use crate::segment::plain::{self, words_for};
@@ -83,6 +84,24 @@ impl Channel {
 
     pub(crate) fn body(&self) -> &Body {
         &self.body
+    }
+
+    /// Runs `f` with the item's bytes. A handle in the item may live in our own segment.
+    #[inline(always)]
+    pub(crate) fn encode<T: Coded, R>(&self, item: &T, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        match T::FIXED {
+            Some(_) => item.with_bytes(self.cell_bytes(), f),
+            None => handoff::at_home(self.body.segment(), || item.with_bytes(self.cell_bytes(), f)),
+        }
+    }
+
+    /// Makes the item of what was copied out.
+    #[inline(always)]
+    pub(crate) fn decode<T: Coded>(&self, raw: T::Raw) -> Result<T> {
+        match T::FIXED {
+            Some(_) => T::decode(raw),
+            None => handoff::at_home(self.body.segment(), || T::decode(raw)),
+        }
     }
 
     /// The most bytes of an item.

@@ -195,7 +195,7 @@ impl<T: Item> Queue<T> {
     fn lease_until(&self, wait: Option<Deadline>) -> Result<Leased<'_, T>> {
         let (raw, held) = self.channel.lease::<T>(wait)?;
         let mut lease = Lease::new(held, self);
-        match T::decode(raw) {
+        match self.channel.decode(raw) {
             Ok(item) => Ok(Leased { item, lease }),
             // As `recv` does with what does not decode: it is consumed.
             Err(error) => lease.ack().and(Err(error)),
@@ -218,7 +218,7 @@ impl<T: Item> Queue<T> {
         let Some(held) = leases.take_letter(life) else { return Ok(None) };
         let raw = self.channel.read_entry::<T>(held);
         leases.ack(life, held);
-        Ok(Some(DeadLetter { item: T::decode(raw?)?, attempts: held.attempt }))
+        Ok(Some(DeadLetter { item: self.channel.decode(raw?)?, attempts: held.attempt }))
     }
 
     /// The dead letters that are there, each taken out as it comes.

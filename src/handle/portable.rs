@@ -7,6 +7,7 @@
 use crate::error::Result;
 use crate::handle::object::{self, Object};
 use crate::segment::body::Body;
+use crate::segment::handoff;
 use crate::segment::object::at;
 use crate::segment::open::Segment;
 use core::cell::Cell;
@@ -19,6 +20,9 @@ thread_local! {
 
 /// Writes a handle as the place of its segment, and the number and the identity of its object there.
 pub(crate) fn serialize<S: Serializer>(body: &Body, serializer: S) -> Result<S::Ok, S::Error> {
+    if let Some(hold) = body.hold() {
+        handoff::keep(hold);
+    }
     (body.segment(), body.among_others()).serialize(serializer).inspect_err(|_| REFUSED.set(true))
 }
 

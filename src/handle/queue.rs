@@ -134,7 +134,7 @@ impl<T: Item> Queue<T> {
     #[doc(alias = "get")]
     #[inline(always)]
     pub fn recv(&self) -> Result<T> {
-        T::decode(self.channel.pop::<T>(Some(Deadline::NEVER))?)
+        self.channel.decode(self.channel.pop::<T>(Some(Deadline::NEVER))?)
     }
 
     /// Receives an item if there is one.
@@ -145,7 +145,7 @@ impl<T: Item> Queue<T> {
     #[doc(alias = "get_nowait")]
     #[inline(always)]
     pub fn try_recv(&self) -> Result<T> {
-        T::decode(self.channel.pop::<T>(None)?)
+        self.channel.decode(self.channel.pop::<T>(None)?)
     }
 
     /// Receives an item, waiting for one no longer than `timeout`.
@@ -154,7 +154,7 @@ impl<T: Item> Queue<T> {
     ///
     /// `is_timeout`; else as [`recv`](Queue::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T> {
-        T::decode(self.channel.pop::<T>(Some(Deadline::after(clock::now_ns(), timeout)))?)
+        self.channel.decode(self.channel.pop::<T>(Some(Deadline::after(clock::now_ns(), timeout)))?)
     }
 
     /// Receives one item as [`recv`](Queue::recv) does, and then those that are ready, up to `max` in all.
@@ -170,7 +170,7 @@ impl<T: Item> Queue<T> {
         let mut items = vec![self.recv()?];
         while items.len() < max
             && let Some(Ok(raw)) = self.channel.pop_ready::<T>()
-            && let Ok(item) = T::decode(raw)
+            && let Ok(item) = self.channel.decode::<T>(raw)
         {
             items.push(item);
         }
@@ -228,7 +228,7 @@ impl<T: Item> Queue<T> {
     #[inline(always)]
     fn push(&self, item: T, wait: Option<Deadline>) -> Result<(), SendError<T>> {
         // Flattened: the item could not be encoded, or its bytes could not be sent.
-        let sent = item.with_bytes(self.channel.cell_bytes(), |bytes| self.channel.push::<T>(bytes, wait));
+        let sent = self.channel.encode(&item, |bytes| self.channel.push::<T>(bytes, wait));
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) | Err(error) => Err(SendError::new(item, error)),

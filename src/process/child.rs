@@ -89,7 +89,7 @@ fn run(socket: &Arc<OwnedFd>) -> io::Result<i32> {
         let socket = socket.clone();
         std::thread::Builder::new().name("mutirao-lifeline".into()).spawn(move || watch(&parent, &socket))?;
     }
-    let text = |text: String| Encoded { bytes: text.into_bytes(), segments: Vec::new() };
+    let text = |text: String| Encoded { bytes: text.into_bytes(), segments: Vec::new(), holds: Vec::new() };
     let (code, note, value) = match answer(parcel, args) {
         Answer::Returned(result) => (0, Note::Returned, result),
         Answer::Panicked(message) => (PANICKED, Note::Panicked, text(message)),

@@ -11,9 +11,11 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
-use crate::segment::handoff;
+use crate::segment::body::Hold;
+use crate::segment::handoff::{self, Passengers};
 use crate::segment::open::Segment;
 use crate::sys::executable::{Image, image};
 
@@ -36,6 +38,8 @@ pub(crate) enum Answer {
 pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
     pub(crate) segments: Vec<Segment>,
+    /// Holds on objects among others, so that they are there when it arrives.
+    pub(crate) holds: Vec<Arc<Hold>>,
 }
 
 /// The address of a function of this executable. Invariant: it lies in the executable's code.
@@ -116,9 +120,9 @@ fn message_of(panic: &(dyn core::any::Any + Send)) -> String {
 
 /// Encodes a value. The segments of its handles are kept until it was sent.
 pub(crate) fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Encoded> {
-    let (bytes, segments) = handoff::export(|| postcard::to_stdvec(value));
+    let (bytes, Passengers { segments, holds }) = handoff::export(|| postcard::to_stdvec(value));
     let bytes = bytes.map_err(|error| Kind::Codec { what, why: error.to_string() })?;
-    Ok(Encoded { bytes, segments })
+    Ok(Encoded { bytes, segments, holds })
 }
 
 /// Decodes a value.

@@ -122,7 +122,7 @@ impl Parcel {
     pub(crate) fn into_value(self, file: OwnedFd) -> Result<Encoded> {
         let bytes = read_all(file).map_err(|error| Error::io("reading what another process sent", error))?;
         let segments = self.descriptors.into_iter().map(Segment::from_fd).collect::<Result<_>>()?;
-        Ok(Encoded { bytes, segments })
+        Ok(Encoded { bytes, segments, holds: Vec::new() })
     }
 }
 

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
@@ -16,6 +17,7 @@ use crate::process::child::{VARIABLE, check_initialised};
 use crate::process::entry::{Call, Encoded, decode, encode};
 use crate::process::outcome::Outcome;
 use crate::process::parcel::{self, Incoming, Note, Parcel};
+use crate::segment::body::Hold;
 use crate::sys::clock;
 use crate::sys::fork::{ForkWord, PerProcess};
 use crate::sys::process::{self as sys, Child, Ending};
@@ -67,6 +69,8 @@ pub struct Process<R = ()> {
     outcome: Option<Outcome>,
     /// Who spawned it: a process forked from that one leaves the child alone.
     parent: ForkWord,
+    /// What the child was given stays until it is joined: it may not have its own handles yet.
+    _holds: Vec<Arc<Hold>>,
     result: PhantomData<fn() -> R>,
 }
 
@@ -120,16 +124,16 @@ impl Options {
         check_initialised()?;
         let call = Call::new(f)?;
         let args = encode("the arguments", &args)?;
-        self.start(call, &args).map_err(|error| Error::io("spawning a process", error))
+        self.start(call, args).map_err(|error| Error::io("spawning a process", error))
     }
 
-    fn start<R>(&self, call: Call, args: &Encoded) -> io::Result<Process<R>> {
+    fn start<R>(&self, call: Call, args: Encoded) -> io::Result<Process<R>> {
         let parent = leave_unwatched([])?;
         let (socket, theirs) = sys::socket_pair()?;
         let own_pidfd = sys::own_pidfd()?;
         // All of it waits in the socket before the child exists; so it finds it whole, or nothing.
         let note = Note::Start { call, detached: self.detached };
-        parcel::send_value(socket.as_fd(), note, args, Some(own_pidfd.as_fd()), false)?;
+        parcel::send_value(socket.as_fd(), note, &args, Some(own_pidfd.as_fd()), false)?;
         let child = Child::run_again(VARIABLE, theirs, &self.env)?;
         Ok(Process {
             child: Some(child),
@@ -139,6 +143,7 @@ impl Options {
             answer: None,
             outcome: None,
             parent,
+            _holds: args.holds,
             result: PhantomData,
         })
     }

@@ -1,40 +1,56 @@
 //! How handles travel: beside the bytes, as descriptors.
 //!
 //! A handle serialises as the number of its segment in a list that is collected meanwhile; the segments'
-//! descriptors go by `SCM_RIGHTS` (unix(7)). Outside of such a collection a segment is written down by its name, and
+//! descriptors go by `SCM_RIGHTS` (unix(7)). In an item of a container, the container's own segment is written down as
+//! that, because whoever takes the item out is attached to it. Elsewhere a segment is written down by its name, and
 //! without one it has no meaning to anybody else: serialising it is an error.
+//!
+//! What is handed over must be there when it arrives. So whoever collects keeps a hold on each object, too.
 //!
 //! The descriptor that travels is the shared one and carries no lock: a descriptor in a socket's queue
 //! would keep a dead sender alive.
 
 use crate::error::{Error, Kind, Result};
+use crate::segment::body::Hold;
 use crate::segment::named::SegmentOptions;
 use crate::segment::open::Segment;
+use crate::sys::backing::FileId;
 use crate::sys::process;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 thread_local! {
     /// The segments of the hand-over that this thread is in the middle of.
-    static UNDER_WAY: RefCell<Option<Vec<Segment>>> = const { RefCell::new(None) };
+    static UNDER_WAY: RefCell<Option<Passengers>> = const { RefCell::new(None) };
+    /// The segment of the container whose item this thread writes or reads.
+    static HOME: Cell<Option<FileId>> = const { Cell::new(None) };
 }
 
-/// Runs `f`, in which handles may be serialised; the segments that they need come out beside its result.
-pub(crate) fn export<R>(f: impl FnOnce() -> R) -> (R, Vec<Segment>) {
-    with_list(Vec::new(), f)
+/// What handles need on their way.
+#[derive(Default)]
+pub(crate) struct Passengers {
+    pub segments: Vec<Segment>,
+    /// Kept until the receiver has its own.
+    pub holds: Vec<Arc<Hold>>,
+}
+
+/// Runs `f`, in which handles may be serialised; what they need comes out beside its result.
+pub(crate) fn export<R>(f: impl FnOnce() -> R) -> (R, Passengers) {
+    with_list(Passengers::default(), f)
 }
 
 /// Runs `f`, in which handles may be deserialised that were exported with these segments.
 pub(crate) fn import<R>(segments: Vec<Segment>, f: impl FnOnce() -> R) -> R {
-    with_list(segments, f).0
+    with_list(Passengers { segments, holds: Vec::new() }, f).0
 }
 
-fn with_list<R>(list: Vec<Segment>, f: impl FnOnce() -> R) -> (R, Vec<Segment>) {
+fn with_list<R>(list: Passengers, f: impl FnOnce() -> R) -> (R, Passengers) {
     /// Puts the outer list back, also when `f` unwinds.
-    struct Outer(Option<Vec<Segment>>);
+    struct Outer(Option<Passengers>);
     impl Drop for Outer {
         fn drop(&mut self) {
             UNDER_WAY.set(self.0.take());
@@ -47,11 +63,36 @@ fn with_list<R>(list: Vec<Segment>, f: impl FnOnce() -> R) -> (R, Vec<Segment>) 
     (result, list)
 }
 
+/// Runs `f`, in which an item of a container in this segment is written or read.
+#[inline]
+pub(crate) fn at_home<R>(segment: &Segment, f: impl FnOnce() -> R) -> R {
+    /// Puts the outer home back, also when `f` unwinds.
+    struct Outer(Option<FileId>);
+    impl Drop for Outer {
+        fn drop(&mut self) {
+            HOME.set(self.0);
+        }
+    }
+    let _outer = Outer(HOME.replace(Some(segment.attachment().file_id())));
+    f()
+}
+
+/// Keeps the object of a handle that is being handed over.
+pub(crate) fn keep(hold: &Arc<Hold>) {
+    UNDER_WAY.with_borrow_mut(|list| {
+        if let Some(list) = list {
+            list.holds.push(Arc::clone(hold));
+        }
+    });
+}
+
 /// How a segment is written down.
 #[derive(Serialize, Deserialize)]
 enum Mention {
     /// By its place among the descriptors that travel beside the bytes.
     Listed(u32),
+    /// The one of the container that it is in.
+    Home,
     /// By its name, and by the number that no other segment of that name has.
     Named { path: PathBuf, uuid: [u8; 16] },
 }
@@ -63,20 +104,29 @@ fn not_reachable() -> Error {
 impl Serialize for Segment {
     /// Inside of a hand-over, as in an argument of `Process::spawn`; elsewhere only if the segment has a name.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let listed = UNDER_WAY.with_borrow_mut(|list| {
-            let list = list.as_mut()?;
-            let known = list.iter().position(|s| s.attachment().file_id() == self.attachment().file_id());
-            let number = known.unwrap_or_else(|| {
-                list.push(self.clone());
-                list.len() - 1
-            });
-            u32::try_from(number).ok().map(Mention::Listed)
-        });
+        let file = self.attachment().file_id();
+        // An item that is sent in the middle of a hand-over goes its own way.
+        let home = HOME.get();
+        let listed = || {
+            UNDER_WAY.with_borrow_mut(|list| {
+                let segments = &mut list.as_mut()?.segments;
+                let known = segments.iter().position(|s| s.attachment().file_id() == file);
+                let number = known.unwrap_or_else(|| {
+                    segments.push(self.clone());
+                    segments.len() - 1
+                });
+                u32::try_from(number).ok().map(Mention::Listed)
+            })
+        };
+        let beside = match home {
+            Some(home) => (home == file).then_some(Mention::Home),
+            None => listed(),
+        };
         let named = || {
             let path = self.attachment().path()?.to_path_buf();
             Some(Mention::Named { path, uuid: self.uuid() })
         };
-        match listed.or_else(named) {
+        match beside.or_else(named) {
             Some(mention) => mention.serialize(serializer),
             None => Err(serde::ser::Error::custom(not_reachable())),
         }
@@ -88,8 +138,12 @@ impl<'de> Deserialize<'de> for Segment {
         use serde::de::Error as _;
         match Mention::deserialize(deserializer)? {
             Mention::Listed(number) => {
-                let listed = |list: &Option<Vec<Self>>| list.as_ref()?.get(usize::try_from(number).ok()?).cloned();
+                let listed =
+                    |list: &Option<Passengers>| list.as_ref()?.segments.get(usize::try_from(number).ok()?).cloned();
                 UNDER_WAY.with_borrow(listed).ok_or_else(|| D::Error::custom(not_reachable()))
+            }
+            Mention::Home => {
+                HOME.get().and_then(Self::of_this_process).ok_or_else(|| D::Error::custom(not_reachable()))
             }
             Mention::Named { path, uuid } => {
                 let segment = SegmentOptions::default().open_at(&path).map_err(D::Error::custom)?;

@@ -5,6 +5,7 @@ use crate::segment::attachment::{Attachment, Found};
 use crate::segment::header::{Header, Spec};
 use crate::segment::inspect::{self, Inspection};
 use crate::segment::{trust, watcher};
+use crate::sys::backing::FileId;
 use crate::sys::mapping::MemoryWish;
 use crate::sys::{backing, liveness, names};
 use core::fmt;
@@ -141,6 +142,11 @@ impl Segment {
         let attachment = &self.attachment;
         let me = attachment.is_ours().then(|| attachment.row());
         inspect::of(&attachment.ground(), attachment.fixed(), me, |row| attachment.row_is_dead(row))
+    }
+
+    /// The segment with this file, if this process is attached to it.
+    pub(crate) fn of_this_process(file: FileId) -> Option<Self> {
+        Attachment::known(file).map(|attachment| Self { attachment })
     }
 
     pub(crate) fn attachment(&self) -> &Attachment {

@@ -5,6 +5,7 @@ mutirao::testing::entry!();
 mod handles;
 mod leases;
 mod life;
+mod names;
 mod proof;
 mod readers;
 mod results;
