@@ -61,32 +61,34 @@ enum Bytes {
 }
 
 /// One input. The first byte says what the others are: zero for the bytes of a file behind its length in
-/// pages, one for the same in a file that is not sealed, all else for a forged segment.
+/// pages, one for the same in a file that is not sealed, three for a forged segment of many objects, all else for one of a
+/// single object.
 pub fn segment(bytes: &[u8]) {
     match bytes {
         [how @ (0 | 1), pages, bytes @ ..] => {
             let len = if *pages == 0 { bytes.len() as u64 } else { u64::from(*pages) * 4096 };
             try_attach(file(bytes, len, *how == 0));
         }
-        [_, bytes @ ..] => {
+        [how, bytes @ ..] => {
             if let Ok(forged) = Forged::arbitrary_take_rest(Unstructured::new(bytes)) {
-                try_forged(&forged);
+                let segment = if *how == 3 { catalogued() } else { whole(forged.kind) };
+                try_forged(&forged, segment);
             }
         }
         [] => {}
     }
 }
 
-fn try_forged(forged: &Forged) {
-    let segment = whole(forged.kind);
+fn try_forged(forged: &Forged, segment: Segment) {
     if forged.attached {
-        let handles = Handles::attach(&segment);
+        let handles = Handles::all(&segment);
         let file = File::from(segment.as_fd().try_clone_to_owned().expect("a descriptor"));
         for patch in &forged.patches {
             let image = image_of(&segment);
             let (at, bytes) = patch.on(&image);
             file.write_all_at(&bytes, at as u64).expect("a segment can be written");
-            handles.use_all();
+            handles.iter().for_each(Handles::use_all);
+            use_catalog(&segment);
         }
         let _ = format!("{:?}", segment.inspect());
         return;
@@ -145,6 +147,16 @@ fn whole(kind: Kind) -> Segment {
     }
 }
 
+/// Many objects in one segment: with a name, without, and one that was removed and is still held.
+fn catalogued() -> Segment {
+    let segment = Segment::options().participants(4).objects(14).anonymous(128 << 10).expect("a segment");
+    Handles::create(&segment).expect("room for all");
+    let held = (Lock::create(&segment, "removed").expect("room"), Value::new_in(&segment, 1u64).expect("room"));
+    segment.remove("removed").expect("it is there");
+    core::mem::forget(held);
+    segment
+}
+
 fn image_of(segment: &Segment) -> Vec<u8> {
     let file = File::from(segment.as_fd().try_clone_to_owned().expect("a descriptor"));
     let len = file.metadata().expect("metadata").len().min(PAGES_MAX * 4096);
@@ -168,7 +180,23 @@ fn file(bytes: &[u8], len: u64, sealed: bool) -> OwnedFd {
 fn try_attach(fd: OwnedFd) {
     let Ok(segment) = Segment::from_fd(fd) else { return };
     let _ = format!("{segment:?} {:?}", segment.inspect());
-    Handles::attach(&segment).use_all();
+    Handles::all(&segment).iter().for_each(Handles::use_all);
+    use_catalog(&segment);
+}
+
+/// Makes, finds, lists and removes.
+fn use_catalog(segment: &Segment) {
+    let _ = segment.objects();
+    let made = (Value::create(segment, "new", 1u64), Queue::<u64>::new_in(segment, 2), Lock::open(segment, "new"));
+    let _ = Array::<u64>::open_or_create(segment, "array", 30).map(|array| array.get(3));
+    if let (Ok(value), Ok(queue), _) = &made {
+        let _ = (value.load(), queue.try_send(2), queue.try_recv());
+    }
+    for name in ["new", "number", "queue"] {
+        let _ = segment.remove(name);
+    }
+    drop(made);
+    let _ = format!("{}", segment.inspect());
 }
 
 /// Whatever attached, by right or through forged bytes.
@@ -185,6 +213,41 @@ struct Handles {
 }
 
 impl Handles {
+    /// What is alone in the segment, and what is there by name.
+    fn all(segment: &Segment) -> [Self; 2] {
+        [Self::attach(segment), Self::open(segment)]
+    }
+
+    fn create(segment: &Segment) -> mutirao::Result<Self> {
+        let queue = Queue::<String>::options().capacity(4).cell_bytes(32).create_named(segment, "queue")?;
+        queue.try_send("one".to_owned())?;
+        Ok(Self {
+            number: Some(Value::create(segment, "number", 7)?),
+            large: Some(Value::create(segment, "large", [7; 4])?),
+            array: Some(Array::create(segment, "array", 40)?),
+            lock: Some(Lock::create(segment, "lock")?),
+            mutex: Some(Mutex::create(segment, "mutex", [7; 4])?),
+            rw_lock: Some(RwLock::create(segment, "rw_lock", [7; 4])?),
+            semaphore: Some(Semaphore::create(segment, "semaphore", 3)?),
+            queue: Some(queue),
+            plain: Some(Queue::create(segment, "plain", 4)?),
+        })
+    }
+
+    fn open(segment: &Segment) -> Self {
+        Self {
+            number: Value::open(segment, "number").ok(),
+            large: Value::open(segment, "large").ok(),
+            array: Array::open(segment, "array").ok(),
+            lock: Lock::open(segment, "lock").ok(),
+            mutex: Mutex::open(segment, "mutex").ok(),
+            rw_lock: RwLock::open(segment, "rw_lock").ok(),
+            semaphore: Semaphore::open(segment, "semaphore").ok(),
+            queue: Queue::open(segment, "queue").ok(),
+            plain: Queue::open(segment, "plain").ok(),
+        }
+    }
+
     fn attach(segment: &Segment) -> Self {
         Self {
             number: Value::attach(segment).ok(),

@@ -3,21 +3,29 @@
 //! Who may do what with an entry is decided in `raw/catalog.rs`. A participant has one bit in an entry, however many
 //! handles it has; how many it has is counted here, in private memory.
 
+use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;
 use crate::raw::catalog::{self, Claim, Phase, Slots, State, Unpublished};
+use crate::raw::lock::Refused;
 use crate::segment::access::{Placed, Region};
 use crate::segment::arena::Arena;
 use crate::segment::layout::{ArenaHeader, Entry, HOLDER_WORDS, Plan};
 use crate::sync::{AtomicU32, Ordering::Relaxed, Patience};
+use crate::sys::clock;
 use core::fmt;
 use core::mem::offset_of;
 use core::panic::AssertUnwindSafe;
+use core::time::Duration;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 
 /// In an announcement: the place is two words of the segment itself, a unit and a generation.
 const OF_THE_SEGMENT: u64 = 0xff_ffff;
+
+/// How long a creator waits for others who give names: each of them looks through the entries once. Longer takes only one
+/// that was stopped in the middle, or a word that somebody forged.
+const NAMING: Duration = Duration::from_secs(10);
 
 /// What a process holds: the generation of the object, and the handles on it.
 type Held = HashMap<usize, (u64, u32)>;
@@ -117,10 +125,11 @@ impl Catalog {
         let Some(name) = name else {
             return raw.slots.slot(draft.number).publish_nameless(draft.claim).ok_or_else(changed);
         };
-        let mut patience = Patience::new(crate::deadline::Deadline::NEVER);
+        let mut patience = Patience::new(Deadline::after(clock::now_ns(), NAMING));
         let is_same = |other: usize| self.entries[other].is_called(name);
         raw.publish_named(draft.number, draft.claim, life, &mut patience, is_same).map_err(|why| match why {
             Unpublished::Exists => exists(name),
+            Unpublished::Locked(Refused::TimedOut) => Kind::Timeout { what: "giving a name to an object" }.into(),
             Unpublished::Locked(_) => Error::corrupt("the catalog", "the lock of its names makes no sense"),
             Unpublished::Corrupt => changed(),
         })
