@@ -3,13 +3,19 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use mutirao::{Array, Lock, Mutex, Plain, Queue, Semaphore, Value};
+use mutirao::{Array, Lock, Mutex, Plain, Queue, RwLock, Semaphore, Value};
 
 fn words(c: &mut Criterion) {
     let lock = Lock::new().expect("a segment");
     c.bench_function("lock: lock and unlock", |b| b.iter(|| drop(black_box(lock.lock()))));
     let mutex = Mutex::new(0u64).expect("a segment");
     c.bench_function("mutex: lock, add, unlock", |b| b.iter(|| *mutex.lock().expect("free") += 1));
+    let rw_lock = RwLock::new(0u64).expect("a segment");
+    c.bench_function("rw_lock: read lock, load, unlock", |b| b.iter(|| *rw_lock.read().expect("free")));
+    c.bench_function("rw_lock: write lock, add, unlock", |b| b.iter(|| *rw_lock.write().expect("free") += 1));
+    let ranges = Array::<u64>::new(1024).expect("a segment");
+    c.bench_function("array: read a range and give it back", |b| b.iter(|| drop(black_box(ranges.read(3..9)))));
+    c.bench_function("array: write a range and give it back", |b| b.iter(|| drop(black_box(ranges.write(3..9)))));
     let semaphore = Semaphore::new(1).expect("a segment");
     c.bench_function("semaphore: acquire and release", |b| b.iter(|| drop(black_box(semaphore.acquire()))));
 }

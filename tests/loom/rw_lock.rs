@@ -234,6 +234,20 @@ fn rw_lock_leaves_the_living_their_readers() {
     });
 }
 
+/// Recovery looks at cells without the writers' lock: one who lives and reads is not taken for dead.
+#[test]
+fn rw_lock_recovery_leaves_the_living() {
+    outcomes(Some(3), &[0], || {
+        let (guarded, kernel) = Guarded::new();
+        let (g, k) = (guarded.clone(), kernel.clone());
+        let reader = thread::spawn(move || drop(g.read(&k.enter(1))));
+        let (g, k) = (guarded, kernel);
+        let reaper = thread::spawn(move || g.lock().recover(&k.enter(2)));
+        reader.join().unwrap();
+        reaper.join().unwrap()
+    });
+}
+
 /// One reads or writes and dies; another recovers; a third must see that it is over.
 fn recovered(first: Turn, dies: Fate) -> Acquired {
     let (guarded, kernel) = Guarded::new();
@@ -261,11 +275,17 @@ fn rw_lock_recovery_passes_on_what_the_dead_wrote() {
 /// One dies, and so does another who recovers it; a third goes on.
 #[test]
 fn rw_lock_recoverer_dies_at_each_step() {
-    let run = |first: Turn, step: u32, fate: Fate| {
+    let run = |first: Turn, fate: Fate| {
         let (guarded, kernel) = Guarded::new();
         let (g, k) = (guarded.clone(), kernel.clone());
         let dying = thread::spawn(move || {
-            g.die(&k, first, Fate { step: Some(step), late: None });
+            let life = k.enter(1);
+            // Its guard is never dropped.
+            match first {
+                Read => drop(g.lock().read(&life, 1, &mut forever())),
+                Write => drop(g.lock().write(&life, false, &mut forever())),
+            }
+            g.bury(&k, 1);
             let life = k.enter(2);
             if fate.run(|| g.lock().recover(&life)).is_none() {
                 g.bury(&k, 2);
@@ -280,8 +300,8 @@ fn rw_lock_recoverer_dies_at_each_step() {
         guarded.lock().try_write(&last).expect("nobody is left");
         got
     };
-    every_step(Some(1), &[C], move |fate| run(Read, 7, fate));
-    every_step(Some(1), &[C, D], move |fate| run(Write, 7, fate));
+    every_step(Some(2), &[C], move |fate| run(Read, fate));
+    every_step(Some(2), &[C, D], move |fate| run(Write, fate));
 }
 
 /// A newcomer in the row of a dead reader: what that one left does not count, the newcomer does.
