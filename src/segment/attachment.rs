@@ -20,7 +20,7 @@ use crate::segment::header::{Header, Lifetime};
 use crate::segment::layout::{self, life_byte, reap_byte};
 use crate::segment::naming::{self, Leaving};
 use crate::segment::recover::{self, Ground};
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 use crate::sys::backing::{self, Facts, FileId};
 use crate::sys::fork::{ForkWord, KeptApart, PerProcess};
 use crate::sys::liveness::{self, Identity};
@@ -127,12 +127,7 @@ impl Attachment {
         let apart = KeptApart::new(own.as_fd(), shared.as_fd());
         let ground = Ground { header: &header, region: &region, arena: arena.as_ref(), catalog: &catalog };
         let (row, Newcomer { id, has_settled }) = join(&own, &fixed, &ground)?;
-        // Asked through the other description: a sandbox may give out the same one twice.
-        let held =
-            liveness::is_held(shared.as_fd(), life_byte(row)).map_err(|e| Error::io("asking for our life", e))?;
-        if !held {
-            return Err(Kind::Unsupported { what: "locks of open file descriptions" }.into());
-        }
+        check_proof(shared.as_fd(), row, facts.id)?;
         let arena = arena.map(|arena| arena.of_row(row));
         let file = facts.id;
         let stays = header.lifetime != Some(Lifetime::LastLeaves);
@@ -303,6 +298,23 @@ impl fmt::Debug for Attachment {
 #[cold]
 fn forked() -> Error {
     Kind::Forked.into()
+}
+
+/// Whether the kernel tells others of the lock on our life byte: asked once in each file system, through the other
+/// description, because a sandbox may give out the same one twice.
+fn check_proof(shared: BorrowedFd<'_>, row: u32, file: FileId) -> Result<()> {
+    static PROVEN: PerProcess<AtomicU64> = PerProcess::new();
+    let known = PROVEN.get_or_init(|| AtomicU64::new(u64::MAX)).ok().map(|(_, known)| known);
+    if known.is_some_and(|known| known.load(Ordering::Relaxed) == file.device()) {
+        return Ok(());
+    }
+    if !liveness::is_held(shared, life_byte(row)).map_err(|e| Error::io("asking for our life", e))? {
+        return Err(Kind::Unsupported { what: "locks of open file descriptions" }.into());
+    }
+    if let Some(known) = known {
+        known.store(file.device(), Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// Who has just taken a row.

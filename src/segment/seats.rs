@@ -8,6 +8,7 @@
 use crate::segment::spans::CLASSES;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use core::cell::Cell;
+use std::sync::OnceLock;
 
 /// Seats of a process in one segment: as many as a row has hands. One bit of a word each.
 pub(crate) const SEATS: usize = crate::segment::layout::HANDS_PER_ROW as usize;
@@ -21,7 +22,7 @@ struct Seat {
 }
 
 /// The seats of this process.
-pub(crate) struct Seats(Box<[Seat]>);
+pub(crate) struct Seats(OnceLock<Box<[Seat]>>);
 
 /// A seat that is taken.
 pub(crate) struct Seated<'a> {
@@ -114,9 +115,19 @@ fn usual() -> usize {
 }
 
 impl Seats {
+    /// Seats that are made when somebody sits down: a process that only looks, or uses what is there, needs none.
     pub(crate) fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    fn make() -> Box<[Seat]> {
         let seat = || Seat { taken: AtomicU32::new(0), runs: [const { AtomicU64::new(0) }; CLASSES] };
-        Self((0..SEATS).map(|_| seat()).collect())
+        (0..SEATS).map(|_| seat()).collect()
+    }
+
+    /// Whether nobody ever sat down.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.0.get().is_none()
     }
 
     /// A free seat, this thread's usual one if possible.
@@ -134,7 +145,7 @@ impl Seats {
     /// This seat, if it is free.
     #[inline]
     pub(crate) fn try_sit(&self, index: usize) -> Option<Seated<'_>> {
-        let seat = self.0.get(index)?;
+        let seat = self.0.get_or_init(Self::make).get(index)?;
         // Sees the runs as whoever sat here left them.
         (seat.taken.swap(1, crate::order!(seat_take, Acquire)) == 0).then(|| Seated { seat, index })
     }

@@ -288,6 +288,10 @@ impl Arena {
 
     /// Leaves everything to others, at the end of the participant.
     pub(crate) fn leave<L: Liveness>(&self, life: &L) {
+        // Who never sat down never had anything in hand.
+        if self.seats.is_unused() {
+            return;
+        }
         self.free_forgotten(life.me());
         let _ = self.empty_seats(life, None, Deadline::NOW);
     }

@@ -18,6 +18,13 @@ pub(crate) struct FileId {
     inode: u64,
 }
 
+impl FileId {
+    /// The file system that it is in.
+    pub(crate) const fn device(self) -> u64 {
+        self.device
+    }
+}
+
 /// What `fstat` and the seals say of a descriptor, before anything is mapped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
