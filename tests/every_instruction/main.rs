@@ -8,6 +8,7 @@
 mutirao::testing::entry!();
 
 mod catalog;
+mod locked;
 mod queue;
 mod words;
 
