@@ -11,7 +11,7 @@ mutirao::testing::entry!();
 #[allow(dead_code)]
 mod stage;
 
-use mutirao::{Lock, LockError, Mutex, Process, Queue};
+use mutirao::{Lock, LockError, Mutex, Process, Queue, RwLock};
 use raw_sync::Timeout;
 use raw_sync::events::{Event, EventImpl, EventInit, EventState};
 use raw_sync::locks::{LockImpl, LockInit};
@@ -247,6 +247,18 @@ fn a_writer_dies_and_theirs_lets_no_reader_in() {
     hangs(&mut writer);
     kill(reader);
     kill(writer);
+
+    let ours = RwLock::new(7_u64).unwrap();
+    let write_ours = |(lock, path): (RwLock<u64>, PathBuf)| {
+        let mut held = lock.write().unwrap();
+        *held = 8;
+        stay(path)
+    };
+    kill(come(write_ours, |path| (ours.clone(), path), &meeting));
+    assert_eq!(*ours.read().unwrap(), 7, "the last commit");
+    kill(come(write_ours, |path| (ours.clone(), path), &meeting));
+    let held = ours.write().unwrap();
+    assert_eq!((*held, held.previous_died()), (7, true));
 }
 
 #[test]
@@ -259,6 +271,19 @@ fn a_reader_dies_and_theirs_lets_no_writer_in() {
     let mut writer = come(lock::<raw_sync::locks::RwLock>, |path| (memory.name(), path), &meeting);
     hangs(&mut writer);
     kill(writer);
+
+    let ours = RwLock::new(7_u64).unwrap();
+    let read_ours = |(lock, path): (RwLock<u64>, PathBuf)| {
+        let _held = lock.read().unwrap();
+        stay(path)
+    };
+    let (one, other) = (ours.clone(), ours.clone());
+    let (first, second) =
+        (come(read_ours, |path| (one, path), &meeting), come(read_ours, |path| (other, path), &meeting));
+    kill(first);
+    kill(second);
+    *ours.write().unwrap() = 9;
+    assert_eq!(*ours.read().unwrap(), 9);
 }
 
 #[test]
