@@ -46,7 +46,7 @@ fn main() -> mutirao::Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     for object in observer.objects() {
-        println!("{:?} is a {}: {}", object.name, object.kind, object.state);
+        println!("{}: a {}, {}", object.name.unwrap_or_default(), object.kind, object.state);
     }
     assert_eq!(observer.inspect().participants.len(), 1, "who looks takes no part");
 
