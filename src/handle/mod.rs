@@ -13,11 +13,16 @@
 //! | fixed-size records, as fast as it goes | `Queue` of [`Plain`](crate::Plain) | postcard between |
 //! | large blocks | an `Array` for the bytes and a queue of indexes into it | items of megabytes, which are copied twice |
 //!
+//! Where to put it: `new` gives an object a segment of its own, which costs a descriptor and a mapping and goes with its
+//! last user. `new_in(&segment)` puts many into one; `create`, `open` and `open_or_create` do that under a name, for
+//! programs that know nothing else of each other.
+//!
 //! Threads of one program that will never be more than one program are better served by std and
 //! crossbeam: the same speed, without a descriptor and a mapping per object.
 //!
 //! Every handle is cheap to clone, `Send` and `Sync`, and keeps its memory alive. It goes to a child as an argument
-//! of `Process::spawn`, and to a stranger by its segment. `try_x` never waits, `x_timeout` bounds
+//! of `Process::spawn`, to a stranger by its segment or by its
+//! name there, and in an item of a queue if both live in one segment. `try_x` never waits, `x_timeout` bounds
 //! the whole call, a bare `x` waits as long as it takes, and none of them ever waits for a dead process.
 //!
 //! This room knows types. It has no algorithm, which is below in `raw`, no pointer, which is below in
