@@ -7,6 +7,7 @@ mod catalog;
 mod foreign;
 mod golden;
 mod in_the_way;
+mod kept;
 mod named;
 mod observer;
 mod refused;
