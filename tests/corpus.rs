@@ -1,5 +1,7 @@
 //! Replays every saved fuzz input on stable. A crash that fuzzing found becomes a file there, and stays found.
 
+#[path = "../fuzz/bodies/arena.rs"]
+mod arena;
 #[path = "../fuzz/bodies/queue.rs"]
 mod queue;
 #[path = "../fuzz/bodies/segment.rs"]
@@ -17,6 +19,11 @@ fn saved_segments_are_refused_or_safe() {
 #[test]
 fn saved_operations_do_what_a_plain_deque_does() {
     replay("queue", queue::queue);
+}
+
+#[test]
+fn saved_operations_lose_no_block() {
+    replay("arena", arena::arena);
 }
 
 fn replay(target: &str, body: impl Fn(&[u8])) {

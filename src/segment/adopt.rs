@@ -8,7 +8,7 @@ use crate::raw::pages::Run;
 use crate::segment::arena::Arena;
 use crate::segment::layout::PAGE;
 use crate::segment::seats::{Current, Seated};
-use crate::segment::spans::{Cut, WORDS};
+use crate::segment::spans::{self, Cut, WORDS};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// Runs that are looked at for free blocks before new pages are taken.
@@ -100,7 +100,8 @@ impl Arena {
         let mine = Run { owner: Some(life.me()), is_spare: false, ..run };
         let free = self.free_blocks(page, cut);
         if free > 0 && (search == Search::All || free * 8 >= cut.count) {
-            seated.set_run(run.class, Current { page, next: 0, found: cut.count });
+            let is_usual = run.pages == spans::pages_of(run.class);
+            seated.set_run(run.class, Current { page, next: 0, found: cut.count, is_usual });
             return true;
         }
         // Too few to be worth a seat: not spare until more are freed.

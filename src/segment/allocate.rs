@@ -159,7 +159,7 @@ impl Arena {
         }
         let class = spans::class_of(bytes);
         for _ in 0..ROUNDS {
-            if let Some(Candidate { word, words, reference, page, index }) = self.next_block(life, &seated, class) {
+            if let Some(Candidate { word, words, reference, page, index }) = self.next_block(&seated, class) {
                 let hand = self.hand(&seated)?;
                 hand.announce(reference, 0, Way::In);
                 blocks::hold(word, life.me(), reference.generation);
@@ -173,14 +173,14 @@ impl Arena {
 
     /// The next free block of the seat's run of this class.
     #[inline]
-    fn next_block(&self, life: &impl Liveness, seated: &Seated<'_>, class: u32) -> Option<Candidate<'_>> {
-        let Current { page, next, found } = seated.run(class)?;
-        let run = self.pages().run(page)?;
-        if run.class != class || run.owner != Some(life.me()) {
-            return None;
-        }
-        let cut = Cut::of(run)?;
-        let states = self.growth.places::<AtomicU64>(page * PAGE + WORDS, u64::from(cut.count)).ok()?;
+    fn next_block(&self, seated: &Seated<'_>, class: u32) -> Option<Candidate<'_>> {
+        // The run is ours for as long as the seat says so, whatever anybody writes into the table.
+        let current = seated.run(class)?;
+        let Current { page, next, found, is_usual } = current;
+        let cut = if is_usual { *Cut::usual(class)? } else { self.unusual_cut(page)? };
+        // One look at the bounds: the last block ends where the pages do, or before.
+        let all = self.growth.places::<AtomicU64>(page * PAGE, cut.offset(cut.count) / 8).ok()?;
+        let states = all.get(WORDS as usize / 8..WORDS as usize / 8 + cut.count as usize)?;
         let (mut index, mut found) = (next, found);
         for _ in 0..=cut.count {
             let Some(word) = states.get(index as usize) else {
@@ -193,14 +193,20 @@ impl Arena {
             };
             let now = blocks::look(word);
             if now.is_free() {
-                seated.set_run(class, Current { page, next: index + 1, found: (found + 1).min(cut.count) });
-                let words = self.growth.places::<AtomicU64>(page * PAGE + cut.offset(index), cut.size / 8).ok()?;
+                seated.set_run(class, Current { next: index + 1, found: (found + 1).min(cut.count), ..current });
+                let start = cut.offset(index) as usize / 8;
+                let words = all.get(start..start + cut.size as usize / 8)?;
                 let reference = cut.reference(page, index, (now.generation() + 1) & GENERATION_MASK);
                 return Some(Candidate { word, words, reference, page, index });
             }
             index += 1;
         }
         None
+    }
+
+    #[cold]
+    fn unusual_cut(&self, page: u64) -> Option<Cut> {
+        Cut::of(self.pages().run(page)?)
     }
 
     /// A block that is a run of its own.

@@ -1,17 +1,22 @@
 //! What benchmarks, tests with processes and fuzz bodies reach of the arena. No part of the public API.
 
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::participant::ParticipantId;
 use crate::raw::blocks::BlockRef;
 use crate::segment::arena::Arena;
 use crate::segment::open::Segment;
 use crate::segment::recover::Place;
 use crate::segment::spans::UNIT;
 use crate::sync::AtomicU64;
+use crate::sys::clock;
+use std::time::Duration;
 
 /// The blocks of a segment.
 #[derive(Clone, Debug)]
 pub struct Blocks {
     segment: Segment,
+    patience: Option<Duration>,
 }
 
 /// A reference to a block, as a structure stores it: unit and generation.
@@ -27,9 +32,19 @@ fn block((unit, generation): Stored) -> BlockRef {
 impl Blocks {
     /// The blocks of a segment that has an arena.
     pub fn of(segment: &Segment) -> Result<Self> {
-        let blocks = Self { segment: segment.clone() };
+        let blocks = Self { segment: segment.clone(), patience: None };
         blocks.arena().map(|_| ())?;
         Ok(blocks)
+    }
+
+    /// The same, of which no call waits much longer than this for a turn at the pages.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..self }
+    }
+
+    #[inline]
+    fn deadline(&self) -> Deadline {
+        self.patience.map_or(Deadline::NEVER, |patience| Deadline::after(clock::now_ns(), patience))
     }
 
     #[inline]
@@ -41,7 +56,7 @@ impl Blocks {
     #[inline]
     pub fn touch(&self, bytes: u64) -> Result<u64> {
         let attachment = self.segment.attachment().ours()?;
-        let block = self.arena()?.allocate(attachment, bytes)?;
+        let block = self.arena()?.allocate_until(attachment, bytes, self.deadline())?;
         Ok(block.len())
     }
 
@@ -54,7 +69,7 @@ impl Blocks {
         store: impl FnOnce(Stored),
     ) -> Result<Stored> {
         let attachment = self.segment.attachment().ours()?;
-        let block = self.arena()?.allocate(attachment, bytes)?;
+        let block = self.arena()?.allocate_until(attachment, bytes, self.deadline())?;
         fill(block.words());
         block.set_place(place);
         store((block.reference().unit, block.reference().generation));
@@ -77,6 +92,23 @@ impl Blocks {
     pub fn place(&self, stored: Stored, index: u64) -> Result<u64> {
         let key = (self.arena()?.growth().start() + stored.0.saturating_mul(UNIT)) / 8 + index;
         Ok(Place { object: Place::WORDS, key }.bits())
+    }
+
+    /// Offsets of the hands, the arena's header, its table and its pages in the segment.
+    pub fn parts(&self) -> [u64; 4] {
+        let plan = &self.segment.attachment().header().plan;
+        [plan.hands, plan.arena_header, plan.table, plan.pages]
+    }
+
+    /// Settles a row's hands as if its participant, of this id, had died.
+    pub fn reap_hands(&self, row: u32, id: u32) -> u32 {
+        let (arena, id) = (self.arena(), ParticipantId::new(id));
+        arena.ok().zip(id).map_or(0, |(arena, id)| arena.reap_hands(row, id, |place, _| place.is_multiple_of(2)))
+    }
+
+    /// Removes the traces of the dead from the runs.
+    pub fn sweep(&self) -> u32 {
+        self.arena().map_or(0, |arena| arena.sweep(self.segment.attachment()))
     }
 
     /// Reaps every dead participant, as a watcher does when it hears of one.

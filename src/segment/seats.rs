@@ -33,20 +33,26 @@ pub(crate) struct Seated<'a> {
 /// Where a seat stands in a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Current {
-    /// First page of the run, below 2^36.
+    /// First page of the run, below 2^36 - 1.
     pub page: u64,
     /// The block to look at next, below 2^12.
     pub next: u32,
     /// Blocks found since the run was begun from its start, below 2^12.
     pub found: u32,
+    /// Whether the run has as many pages as its class usually has.
+    pub is_usual: bool,
 }
 
 impl Current {
-    const PAGE_BITS: u32 = 40;
+    const PAGE_BITS: u32 = 36;
     const FIELD: u64 = (1 << 12) - 1;
 
+    #[inline]
     fn pack(self) -> u64 {
-        (self.page + 1) | u64::from(self.next) << Self::PAGE_BITS | u64::from(self.found) << (Self::PAGE_BITS + 12)
+        (self.page + 1)
+            | u64::from(self.next) << Self::PAGE_BITS
+            | u64::from(self.found) << (Self::PAGE_BITS + 12)
+            | u64::from(self.is_usual) << (Self::PAGE_BITS + 24)
     }
 
     #[inline]
@@ -54,7 +60,8 @@ impl Current {
         Some(Self {
             page: (bits & ((1 << Self::PAGE_BITS) - 1)).checked_sub(1)?,
             next: (bits >> Self::PAGE_BITS & Self::FIELD) as u32,
-            found: (bits >> (Self::PAGE_BITS + 12)) as u32,
+            found: (bits >> (Self::PAGE_BITS + 12) & Self::FIELD) as u32,
+            is_usual: bits >> (Self::PAGE_BITS + 24) & 1 == 1,
         })
     }
 }
@@ -206,7 +213,7 @@ mod tests {
         let seats = Seats::new();
         let all: Vec<_> = (0..SEATS).map(|_| seats.sit().unwrap()).collect();
         assert!(seats.sit().is_none());
-        let current = Current { page: (1 << 36) - 1, next: 225, found: 4095 };
+        let current = Current { page: (1 << 36) - 2, next: 225, found: 4095, is_usual: true };
         all[3].set_run(5, current);
         let index = all[3].index();
         drop(all);

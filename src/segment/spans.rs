@@ -98,6 +98,12 @@ impl Cut {
         }
     }
 
+    /// How a run of this class and the usual number of pages is cut.
+    #[inline]
+    pub(crate) fn usual(class: u32) -> Option<&'static Self> {
+        CUTS.get(class as usize)
+    }
+
     /// The block that begins at `offset` of the run.
     #[inline]
     pub(crate) fn index_at(&self, offset: u64) -> Option<u32> {

@@ -19,6 +19,11 @@ use crate::segment::layout::PAGE;
 use crate::segment::seats::{Current, SEATS, Seated};
 use crate::segment::spans::{self, CLASSES, Cut, WORDS};
 use crate::sync::{AtomicU64, Ordering::Relaxed, Patience};
+use crate::sys::clock;
+use std::time::Duration;
+
+/// How long a call that frees waits for its turn at the pages. It has no deadline of its own.
+const SOON: Duration = Duration::from_millis(20);
 
 /// The lock of the arena, held.
 struct Locked<'a>(&'a RawLock);
@@ -90,7 +95,7 @@ impl Arena {
             Search::Few => self.take_free(life, run, deadline, lay_out)?.ok_or_else(|| self.out_of_memory(cut.size))?,
             Search::All => self.take_run(life, seated, run, cut.size, deadline, lay_out)?,
         };
-        seated.set_run(class, Current { page, next: 0, found: 0 });
+        seated.set_run(class, Current { page, next: 0, found: 0, is_usual: pages == spans::pages_of(class) });
         Ok(())
     }
 
@@ -228,8 +233,9 @@ impl Arena {
     /// Gives back a run that is one block, which is free.
     #[cold]
     pub(in crate::segment) fn give_back_whole<L: Liveness>(&self, life: &L, page: u64) {
-        // If the lock is not to be had, whoever needs pages finds that it is free.
-        let Ok(_locked) = self.lock(life, Deadline::NEVER) else { return };
+        // If the lock is not to be had soon, whoever needs pages finds that the run is free.
+        let soon = Deadline::after(clock::now_ns(), SOON);
+        let Ok(_locked) = self.lock(life, soon) else { return };
         self.give_back_if_free(page);
     }
 
