@@ -150,9 +150,9 @@ impl Arena {
         bytes: u64,
         deadline: Deadline,
     ) -> Result<InHand<'a, L>> {
-        let seated = match self.seats.sit() {
+        let seated = match self.seats.sit(life) {
             Some(seated) => seated,
-            None => self.wait_for_a_seat()?,
+            None => self.wait_for_a_seat(life)?,
         };
         if bytes > SMALL_MAX {
             return self.allocate_whole(life, seated, bytes, deadline);
@@ -245,14 +245,14 @@ impl Arena {
     }
 
     #[cold]
-    fn wait_for_a_seat(&self) -> Result<Seated<'_>> {
+    fn wait_for_a_seat(&self, life: &impl Liveness) -> Result<Seated<'_>> {
         for look in 0..SEAT_LOOKS {
             if look < SEAT_LOOKS / 2 {
                 std::thread::yield_now()
             } else {
                 std::thread::sleep(Duration::from_micros(100))
             }
-            if let Some(seated) = self.seats.sit() {
+            if let Some(seated) = self.seats.sit(life) {
                 return Ok(seated);
             }
         }

@@ -114,11 +114,8 @@ impl Arena {
     fn after_free(&self, life: &impl Liveness, found: &Found<'_>) {
         if found.run.class == WHOLE {
             self.give_back_whole(life, found.page);
-        } else if let Some(run) = self.pages().run(found.page)
-            && run.owner.is_none()
-            && self.pages().note_spare(found.page, run)
-        {
-            self.pages().header.set_hint(run.class, found.page);
+        } else if found.run.owner.is_none() && !found.run.is_spare && self.pages().note_spare(found.page, found.run) {
+            self.pages().header.set_hint(found.run.class, found.page);
         }
     }
 

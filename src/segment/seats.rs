@@ -1,22 +1,26 @@
 //! Who of this process's threads may use which hand: a *seat* is a hand of the participant's row and the runs from
 //! which whoever sits there allocates. Private memory.
 //!
-//! A seat is taken for as long as a block is in hand, by one exchange on a word that usually belongs to the same thread.
-//! So runs are never used by two threads at once, a thread that ends leaves nothing behind, and a thread that
-//! needs memory can look through the seats that nobody uses at the moment.
+//! A seat is taken for as long as a block is in hand. The first sixteen threads have a seat each and sit down by a plain
+//! store, because an exchange waits for everything that was stored before; the other seats are taken by an exchange.
+//! So runs are never used by two threads at once, a thread that ends leaves its seat with what is there to the next, and
+//! a thread that needs memory can look through the seats that nobody uses at the moment.
 
+use crate::participant::Liveness;
 use crate::segment::spans::CLASSES;
-use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, heavy_fence, light_fence};
 use core::cell::Cell;
 use std::sync::OnceLock;
 
-/// Seats of a process in one segment: as many as a row has hands. One bit of a word each.
+/// Seats of a process in one segment: as many as a row has hands.
 pub(crate) const SEATS: usize = crate::segment::layout::HANDS_PER_ROW as usize;
 
 /// A seat. Aligned so that two do not share a cache line.
 #[repr(align(128))]
 struct Seat {
     taken: AtomicU32,
+    /// Set by who looks whether the seat is free although it is another thread's own, and for as long as it stays.
+    lent: AtomicU32,
     /// The run of each class that is allocated from, see [`Current`]. Only whoever sits here touches them.
     runs: [AtomicU64; CLASSES],
 }
@@ -27,7 +31,9 @@ pub(crate) struct Seats(OnceLock<Box<[Seat]>>);
 /// A seat that is taken.
 pub(crate) struct Seated<'a> {
     seat: &'a Seat,
-    index: usize,
+    index: u32,
+    /// Whether it is one of the first kind and another thread sits here.
+    is_lent: bool,
 }
 
 /// Where a seat stands in a run.
@@ -66,16 +72,33 @@ impl Current {
     }
 }
 
-/// The usual seats of living threads, one bit each.
-static USUAL: AtomicU32 = AtomicU32::new(0);
+/// Seats of the first kind: each belongs to one living thread at a time, who needs no exchange to sit down, and is lent
+/// when it is free. The others are anybody's.
+const OWN: u32 = 16;
+
+/// The seats of the first kind that belong to somebody, one bit each: for all segments.
+static OWNED: AtomicU32 = AtomicU32::new(!((1 << OWN) - 1));
+
+/// The lowest seat of the first kind that belonged to nobody.
+fn own_one() -> Option<u32> {
+    let mut owned = OWNED.load(Relaxed);
+    // Bounded: another thread got one each time, and when there is none left it ends.
+    while owned != u32::MAX {
+        let lowest = owned.trailing_ones();
+        // Relaxed: what is in a seat is ordered by its own words.
+        match OWNED.compare_exchange(owned, owned | 1 << lowest, Relaxed, Relaxed) {
+            Ok(_) => return Some(lowest),
+            Err(now) => owned = now,
+        }
+    }
+    None
+}
 
 /// The seat that a thread tries first, in any segment. Given to another thread when this one ends, so that few runs
 /// are kept where threads come and go.
 struct Usual(Cell<u32>);
 
 const UNKNOWN: u32 = u32::MAX;
-/// Threads beyond the number of seats share them.
-const SHARED: u32 = 1 << 31;
 
 thread_local! {
     static MINE: Usual = const { Usual(Cell::new(UNKNOWN)) };
@@ -83,42 +106,30 @@ thread_local! {
 
 impl Usual {
     #[inline]
-    fn index(&self) -> usize {
+    fn index(&self) -> u32 {
         let known = self.0.get();
-        (if known == UNKNOWN { self.choose() } else { known & !SHARED }) as usize
+        if known == UNKNOWN { self.choose() } else { known }
     }
 
     #[cold]
     fn choose(&self) -> u32 {
-        let mut taken = USUAL.load(Relaxed);
-        // Bounded: another thread got one each time, and when there is none left it ends.
-        while taken != u32::MAX {
-            let lowest = taken.trailing_ones();
-            match USUAL.compare_exchange(taken, taken | 1 << lowest, Relaxed, Relaxed) {
-                Ok(_) => {
-                    self.0.set(lowest);
-                    return lowest;
-                }
-                Err(now) => taken = now,
-            }
-        }
-        let shared = (core::ptr::from_ref(self).addr() >> 6) as u32 % SEATS as u32;
-        self.0.set(shared | SHARED);
-        shared
+        let some = || OWN + (core::ptr::from_ref(self).addr() >> 12) as u32 % (SEATS as u32 - OWN);
+        self.0.set(own_one().unwrap_or_else(some));
+        self.0.get()
     }
 }
 
 impl Drop for Usual {
     fn drop(&mut self) {
-        if self.0.get() < SHARED {
-            USUAL.fetch_and(!(1 << self.0.get()), Relaxed);
+        if self.0.get() < OWN {
+            OWNED.fetch_and(!(1 << self.0.get()), Relaxed);
         }
     }
 }
 
 #[inline]
-fn usual() -> usize {
-    MINE.try_with(Usual::index).unwrap_or(0)
+fn usual() -> u32 {
+    MINE.try_with(Usual::index).unwrap_or(OWN)
 }
 
 impl Seats {
@@ -128,8 +139,14 @@ impl Seats {
     }
 
     fn make() -> Box<[Seat]> {
-        let seat = || Seat { taken: AtomicU32::new(0), runs: [const { AtomicU64::new(0) }; CLASSES] };
+        let seat =
+            || Seat { taken: AtomicU32::new(0), lent: AtomicU32::new(0), runs: [const { AtomicU64::new(0) }; CLASSES] };
         (0..SEATS).map(|_| seat()).collect()
+    }
+
+    #[inline]
+    fn seats(&self) -> &[Seat] {
+        self.0.get_or_init(Self::make)
     }
 
     /// Whether nobody ever sat down.
@@ -139,22 +156,49 @@ impl Seats {
 
     /// A free seat, this thread's usual one if possible.
     #[inline]
-    pub(crate) fn sit(&self) -> Option<Seated<'_>> {
+    pub(crate) fn sit(&self, life: &impl Liveness) -> Option<Seated<'_>> {
         let first = usual();
-        self.try_sit(first).or_else(|| self.sit_elsewhere(first))
+        if first < OWN
+            && let Some(seat) = self.seats().get(first as usize)
+            && seat.taken.load(crate::order!(seat_take, Acquire)) == 0
+        {
+            seat.taken.store(1, Relaxed);
+            light_fence(life, crate::order!(seat_own_fence, SeqCst));
+            if seat.lent.load(crate::order!(seat_take, Acquire)) == 0 {
+                return Some(Seated { seat, index: first, is_lent: false });
+            }
+            seat.taken.store(0, Relaxed);
+        }
+        self.sit_elsewhere(first)
     }
 
     #[cold]
-    fn sit_elsewhere(&self, first: usize) -> Option<Seated<'_>> {
-        (1..SEATS).find_map(|i| self.try_sit((first + i) % SEATS))
+    fn sit_elsewhere(&self, first: u32) -> Option<Seated<'_>> {
+        let anybodys = SEATS as u32 - OWN;
+        (0..anybodys)
+            .find_map(|i| self.try_sit(OWN + (first + i) % anybodys))
+            .or_else(|| (0..OWN).find_map(|index| self.try_sit(index)))
     }
 
     /// This seat, if it is free.
-    #[inline]
-    pub(crate) fn try_sit(&self, index: usize) -> Option<Seated<'_>> {
-        let seat = self.0.get_or_init(Self::make).get(index)?;
-        // Sees the runs as whoever sat here left them.
-        (seat.taken.swap(1, crate::order!(seat_take, Acquire)) == 0).then(|| Seated { seat, index })
+    #[cold]
+    pub(crate) fn try_sit(&self, index: u32) -> Option<Seated<'_>> {
+        let seat = self.seats().get(index as usize)?;
+        if index >= OWN {
+            // Sees the runs as whoever sat here left them.
+            let is_free = seat.taken.swap(1, crate::order!(seat_take, Acquire)) == 0;
+            return is_free.then_some(()).map(|()| Seated { seat, index, is_lent: false });
+        }
+        if seat.lent.swap(1, crate::order!(seat_take, Acquire)) != 0 {
+            return None;
+        }
+        // Either we see that its own thread sits here, or that one sees that it is lent.
+        heavy_fence(crate::order!(seat_lend_fence, SeqCst));
+        if seat.taken.load(crate::order!(seat_take, Acquire)) != 0 {
+            seat.lent.store(0, crate::order!(seat_leave, Release));
+            return None;
+        }
+        Some(Seated { seat, index, is_lent: true })
     }
 }
 
@@ -162,7 +206,7 @@ impl Seated<'_> {
     /// Its number, which is also that of its hand.
     #[inline]
     pub(crate) fn index(&self) -> usize {
-        self.index
+        self.index as usize
     }
 
     /// The run of this class.
@@ -191,7 +235,8 @@ impl Seated<'_> {
     /// Gives the seat up; nothing may be done with it afterwards.
     #[inline]
     pub(crate) fn leave(&self) {
-        self.seat.taken.store(0, crate::order!(seat_leave, Release));
+        let word = if self.is_lent { &self.seat.lent } else { &self.seat.taken };
+        word.store(0, crate::order!(seat_leave, Release));
     }
 }
 
@@ -202,20 +247,36 @@ impl Drop for Seated<'_> {
     }
 }
 
-const _: () = assert!(SEATS == u32::BITS as usize);
+const _: () = assert!(SEATS == u32::BITS as usize && OWN < SEATS as u32);
 
 #[cfg(test)]
 mod tests {
     use super::{Current, SEATS, Seats};
+    use crate::participant::{Liveness, ParticipantId};
+
+    struct Me;
+
+    impl Liveness for Me {
+        fn me(&self) -> ParticipantId {
+            ParticipantId::new(1).unwrap()
+        }
+        fn is_dead(&self, _: ParticipantId) -> bool {
+            false
+        }
+    }
 
     #[test]
     fn a_seat_has_one_sitter_and_remembers_its_runs() {
         let seats = Seats::new();
-        let all: Vec<_> = (0..SEATS).map(|_| seats.sit().unwrap()).collect();
-        assert!(seats.sit().is_none());
+        let all: Vec<_> = (0..SEATS).map(|_| seats.sit(&Me).unwrap()).collect();
+        assert!(seats.sit(&Me).is_none());
+        let mut indices: Vec<_> = all.iter().map(|seated| seated.index()).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        assert_eq!(indices.len(), all.len());
         let current = Current { page: (1 << 36) - 2, next: 225, found: 4095, is_usual: true };
         all[3].set_run(5, current);
-        let index = all[3].index();
+        let index = all[3].index() as u32;
         drop(all);
         let seated = seats.try_sit(index).unwrap();
         assert_eq!((seated.run(5), seated.run(4), seated.run(99)), (Some(current), None, None));

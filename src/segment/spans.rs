@@ -72,6 +72,8 @@ pub(crate) struct Cut {
     pub count: u32,
     /// Offset of the first one in the run.
     pub first: u64,
+    /// 2^20 divided by the units of a block, rounded up.
+    share: u32,
 }
 
 impl Cut {
@@ -81,7 +83,8 @@ impl Cut {
         loop {
             let first = (WORDS + 8 * count).next_multiple_of(128);
             if count == 0 || first + count * size <= room {
-                return Self { size, count: count as u32, first };
+                let share = (1_u64 << 20).div_ceil(size / UNIT) as u32;
+                return Self { size, count: count as u32, first, share };
             }
             count -= 1;
         }
@@ -93,7 +96,9 @@ impl Cut {
         match CUTS.get(run.class as usize) {
             Some(cut) if run.pages == pages_of(run.class) => Some(*cut),
             Some(cut) => Some(Self::new(cut.size, run.pages)).filter(|cut| cut.count > 0 && run.pages < 64),
-            None if run.class == WHOLE => Some(Self { size: u64::from(run.pages) * PAGE - 128, count: 1, first: 128 }),
+            None if run.class == WHOLE => {
+                Some(Self { size: u64::from(run.pages) * PAGE - 128, count: 1, first: 128, share: 0 })
+            }
             None => None,
         }
     }
@@ -111,10 +116,11 @@ impl Cut {
         if self.count == 1 {
             return (at == 0).then_some(0);
         }
-        // Sizes of shared runs fit 32 bits, where a division is cheap.
-        let (at, size) = (u32::try_from(at).ok()?, self.size as u32);
-        let index = at / size;
-        (index < self.count && index * size == at).then_some(index)
+        // A multiplication instead of a division: a shared run has less than 2^12 units, a block at most 2^7.
+        let (units, rest) = (u32::try_from(at / UNIT).ok().filter(|units| *units < 1 << 12)?, at % UNIT);
+        let index = (units * self.share) >> 20;
+        let is_start = rest == 0 && u64::from(index) * self.size == at;
+        (is_start && index < self.count).then_some(index)
     }
 
     /// Offset of block `index` in the run.
@@ -132,7 +138,7 @@ impl Cut {
 
 /// Runs of the usual number of pages.
 static CUTS: [Cut; CLASSES] = {
-    let mut cuts = [Cut { size: 0, count: 0, first: 0 }; CLASSES];
+    let mut cuts = [Cut { size: 0, count: 0, first: 0, share: 0 }; CLASSES];
     let mut class = 0;
     while class < CLASSES as u32 {
         cuts[class as usize] = Cut::new(class_size(class), pages_of(class));

@@ -289,7 +289,7 @@ impl Arena {
             Ok(())
         };
         ours.map_or(Ok(()), leave)?;
-        (0..SEATS).filter_map(|index| self.seats.try_sit(index)).try_for_each(|seated| leave(&seated))
+        (0..SEATS as u32).filter_map(|index| self.seats.try_sit(index)).try_for_each(|seated| leave(&seated))
     }
 
     /// Leaves everything to others, at the end of the participant.
