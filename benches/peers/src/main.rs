@@ -12,6 +12,7 @@
 
 mod blocks;
 mod files;
+mod leases;
 mod machine;
 mod memory;
 mod queues;
@@ -190,6 +191,18 @@ fn named() -> Vec<Figure> {
     ]
 }
 
+/// Leases, and deaths among many objects.
+fn deaths() -> Vec<Figure> {
+    vec![
+        Figure::new("take 64 bytes out: lease + ack", "ns", leases::lease_and_ack).beside(
+            "recv of the same queue",
+            Limit::AtMost(1.5),
+            leases::recv,
+        ),
+        Figure::new("reap among 1000 objects", "ms", || leases::reap(1000)).within(5.0),
+    ]
+}
+
 /// The arena's blocks.
 fn allocated() -> Vec<Figure> {
     use Limit::AtMost;
@@ -223,6 +236,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut figures = small();
     figures.extend(named());
     figures.extend(allocated());
+    figures.extend(deaths());
     figures.retain(|figure| wanted.is_empty() || wanted.iter().any(|word| figure.name.contains(word)));
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
