@@ -9,6 +9,7 @@ use crate::sys::fork::PerProcess;
 use core::ops::Range;
 use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::{Errno, retry_on_intr};
+use rustix::process::Resource;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Which file a descriptor leads to.
@@ -95,6 +96,11 @@ pub(crate) fn reserve(fd: BorrowedFd<'_>, ranges: &[Range<u64>]) -> Result<()> {
     // Without this look, reserving more than the machine has would end in the OOM killer.
     if needed > available {
         return Err(no_memory(available).into());
+    }
+    // Beyond this limit the kernel sends a signal that ends the process.
+    let limit = rustix::process::getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+    if ranges.iter().any(|range| !range.is_empty() && range.end > limit) {
+        return Err(no_memory(limit).into());
     }
     for range in ranges.iter().filter(|range| !range.is_empty()) {
         match fs::fallocate(fd, FallocateFlags::empty(), range.start, range.end - range.start) {

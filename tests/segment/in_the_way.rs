@@ -289,6 +289,47 @@ fn a_full_file_system_is_an_error_with_two_numbers() {
 }
 
 #[test]
+fn a_limit_of_file_sizes_is_an_error_and_no_signal() {
+    let dir = Dir::new("limit");
+    let make = |path: PathBuf| {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        let limit = Rlimit { current: Some(1 << 20), maximum: None };
+        setrlimit(Resource::Fsize, limit).unwrap();
+        let options = Segment::options().directory(path);
+        let errors = [
+            options.create("shop", 2 << 20).unwrap_err(),
+            options.anonymous(2 << 20).unwrap_err(),
+            mutirao::Array::<u64>::new(1 << 20).unwrap_err(),
+        ];
+        let shop = options.first(64 << 10).create("shop", 4 << 20).unwrap();
+        let grown = mutirao::Array::<u64>::create(&shop, "large", 1 << 18).unwrap_err();
+        errors.iter().chain([&grown]).map(|e| (e.is_out_of_memory(), e.to_string())).collect::<Vec<_>>()
+    };
+    for (out_of_memory, message) in Process::spawn(make, dir.path()).unwrap().join().unwrap() {
+        assert!(out_of_memory, "{message}");
+    }
+    assert_eq!(dir.names(), [""; 0]);
+}
+
+#[test]
+fn pages_that_are_mapped_at_once_and_larger_ones_are_had_where_there_are_any() {
+    let dir = Dir::new("pages");
+    for (prefault, huge) in [(true, false), (false, true), (true, true)] {
+        let options = dir.options().prefault(prefault).huge_pages(huge);
+        let shop = options.create("shop", 8 << 20).unwrap();
+        let array = mutirao::Array::<u64>::create(&shop, "array", 1 << 18).unwrap();
+        array.set((1 << 18) - 1, 7).unwrap();
+        let look = |path: PathBuf| {
+            let shop = Segment::options().directory(path).prefault(true).open("shop").unwrap();
+            mutirao::Array::<u64>::open(&shop, "array").unwrap().get((1 << 18) - 1).unwrap()
+        };
+        assert_eq!(Process::spawn(look, dir.path()).unwrap().join().unwrap(), 7);
+        let alone = options.anonymous(1 << 20).unwrap();
+        assert_eq!(alone.inspect().participants.len(), 1);
+    }
+}
+
+#[test]
 fn a_segment_of_an_earlier_boot_is_not_used() {
     let dir = Dir::new("boot");
     let path = dir.path().join("shop");
