@@ -143,13 +143,47 @@ impl Arena {
     }
 
     /// As [`allocate`](Self::allocate); the deadline is for the turn at the pages, behind others who allocate.
-    #[inline]
+    // Always inlined: what is handed back lies in registers then, and not in words that are stored and at once loaded
+    // in other widths.
+    #[inline(always)]
     pub(crate) fn allocate_until<'a, L: Liveness>(
         &'a self,
         life: &'a L,
         bytes: u64,
         deadline: Deadline,
     ) -> Result<InHand<'a, L>> {
+        let Some(seated) = self.seats.sit(life).filter(|_| bytes <= SMALL_MAX) else {
+            return self.allocate_slow(life, bytes, deadline);
+        };
+        let class = spans::class_of(bytes);
+        match self.next_block(&seated, class) {
+            Some(candidate) => self.take(life, seated, class, candidate),
+            None => {
+                drop(seated);
+                self.allocate_slow(life, bytes, deadline)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn take<'a, L: Liveness>(
+        &'a self,
+        life: &'a L,
+        seated: Seated<'a>,
+        class: u32,
+        candidate: Candidate<'a>,
+    ) -> Result<InHand<'a, L>> {
+        let Candidate { word, words, reference, page, index } = candidate;
+        let hand = self.hand(&seated)?;
+        hand.announce(reference, 0, Way::In);
+        blocks::hold(word, life.me(), reference.generation);
+        Ok(InHand { arena: self, life, seated, hand, word, words, reference, page, index, class })
+    }
+
+    /// Where the seat has no free block of the class, or the block is a run of its own.
+    #[cold]
+    #[inline(never)]
+    fn allocate_slow<'a, L: Liveness>(&'a self, life: &'a L, bytes: u64, deadline: Deadline) -> Result<InHand<'a, L>> {
         let seated = match self.seats.sit(life) {
             Some(seated) => seated,
             None => self.wait_for_a_seat(life)?,
@@ -159,11 +193,8 @@ impl Arena {
         }
         let class = spans::class_of(bytes);
         for _ in 0..ROUNDS {
-            if let Some(Candidate { word, words, reference, page, index }) = self.next_block(&seated, class) {
-                let hand = self.hand(&seated)?;
-                hand.announce(reference, 0, Way::In);
-                blocks::hold(word, life.me(), reference.generation);
-                return Ok(InHand { arena: self, life, seated, hand, word, words, reference, page, index, class });
+            if let Some(candidate) = self.next_block(&seated, class) {
+                return self.take(life, seated, class, candidate);
             }
             // Ends with an error, or with a run that has a free block, unless somebody scribbles.
             self.refill(life, &seated, class, deadline)?;
@@ -172,7 +203,7 @@ impl Arena {
     }
 
     /// The next free block of the seat's run of this class.
-    #[inline]
+    #[inline(always)]
     fn next_block(&self, seated: &Seated<'_>, class: u32) -> Option<Candidate<'_>> {
         // The run is ours for as long as the seat says so, whatever anybody writes into the table.
         let current = seated.run(class)?;

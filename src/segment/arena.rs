@@ -120,30 +120,29 @@ impl Arena {
     }
 
     /// The block behind a reference, whatever its word says.
-    #[inline]
+    #[inline(always)]
     fn find(&self, block: BlockRef) -> Option<Found<'_>> {
         let at = block.unit.checked_mul(UNIT)?;
         let page = at / PAGE;
         if page >= self.growth.committed() {
             self.growth.refresh().ok()?;
         }
-        let (page, run) = self.run_around(page)?;
+        let (page, run) = match self.pages().run_around(page) {
+            Some(found) => found,
+            None if self.knows_more() => self.pages().run_around(page)?,
+            None => return None,
+        };
         let cut = Cut::of(run)?;
         let index = cut.index_at(at - page * PAGE)?;
         let word = self.growth.place(page * PAGE + WORDS + 8 * u64::from(index)).ok()?;
         Some(Found { page, run, cut, word })
     }
 
-    #[inline]
-    fn run_around(&self, page: u64) -> Option<(u64, Run)> {
-        self.pages().run_around(page).or_else(|| self.run_around_refreshed(page))
-    }
-
-    /// A run that ends beyond what we knew of.
+    /// Whether the file has more pages than we knew of, which a run may reach into.
     #[cold]
-    fn run_around_refreshed(&self, page: u64) -> Option<(u64, Run)> {
+    fn knows_more(&self) -> bool {
         let before = self.growth.committed();
-        (self.growth.refresh().ok()? > before).then(|| self.pages().run_around(page)).flatten()
+        self.growth.refresh().is_ok_and(|now| now > before)
     }
 
     /// Settles what the dead participant in `row` had in hand. `refers`: whether a place of a structure refers to a
