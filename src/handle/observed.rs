@@ -10,6 +10,7 @@ use crate::handle::integer::try_from_bits;
 use crate::handle::mutex::Mutex;
 use crate::handle::object::Object;
 use crate::handle::queue::Queue;
+use crate::handle::rw_lock::RwLock;
 use crate::handle::semaphore::Semaphore;
 use crate::handle::value::Value;
 use crate::handle::whole::{Spot, whole_bytes};
@@ -19,6 +20,7 @@ use crate::raw::ring_word::Geometry;
 use crate::segment::cells::{CellWords, QueuePlan};
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
+use crate::segment::locked::RwLockPlan;
 use crate::segment::name::Name;
 use crate::segment::observer::{Observer, Sight};
 use crate::segment::plain::{PlainData, words_for};
@@ -62,6 +64,15 @@ impl Observer {
         self.look_at(name.into())
     }
 
+    /// The [`RwLock`] of this name, whose last commit can be read.
+    ///
+    /// # Errors
+    ///
+    /// As [`value`](Self::value).
+    pub fn rw_lock<'a, T: PlainData>(&self, name: impl Into<Name<'a>>) -> Result<ReadOnly<RwLock<T>>> {
+        self.look_at(name.into())
+    }
+
     /// The [`Array`] of this name.
     ///
     /// # Errors
@@ -98,8 +109,12 @@ impl<H> ReadOnly<H> {
 
     /// The value of several words at `offset`, as of one commit.
     fn whole<T: PlainData>(&self, offset: u64) -> Result<T> {
+        self.whole_apart(offset, offset.saturating_add(whole_bytes(0)))
+    }
+
+    /// As [`whole`](Self::whole), with the buffers from `first` on.
+    fn whole_apart<T: PlainData>(&self, offset: u64, first: u64) -> Result<T> {
         let (body, words) = (&self.sight.body, words_for(size_of::<T>()) as u64);
-        let first = offset.saturating_add(whole_bytes(0));
         let second = first.saturating_add(8 * words);
         let buffers = [body.places::<AtomicU64>(first, words)?, body.places::<AtomicU64>(second, words)?];
         Spot { version: body.place(offset)?, buffers }.read()
@@ -132,6 +147,20 @@ impl<T: PlainData> ReadOnly<Mutex<T>> {
     /// See [`ReadOnly`].
     pub fn load(&self) -> Result<T> {
         self.sight.checked(self.whole(0))
+    }
+}
+
+impl<T: PlainData> ReadOnly<RwLock<T>> {
+    /// What the last writer that let go, or that committed and died, left. Keeps no writer out: the next moment it may be
+    /// another.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReadOnly`].
+    pub fn load(&self) -> Result<T> {
+        let plan = RwLockPlan::from_shape(self.sight.shape).filter(|plan| plan.size == size_of::<T>() as u64);
+        let plan = plan.ok_or_else(|| bad_shape(ObjectKind::RwLock, self.sight.shape));
+        self.sight.checked(plan.and_then(|plan| self.whole_apart(0, plan.buffers())))
     }
 }
 

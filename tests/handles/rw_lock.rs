@@ -115,3 +115,22 @@ fn debug_and_inspection_show_who_is_there() {
     assert!(said.contains("readers [2 of "), "{said}");
     assert_eq!(format!("{reader:?}"), "123456789");
 }
+
+#[test]
+fn many_stand_in_one_segment_by_name_or_without() {
+    let segment = mutirao::Segment::anonymous(1 << 20).unwrap();
+    let lock = RwLock::create(&segment, "limits", [1_u32; 4]).unwrap();
+    let same = RwLock::<[u32; 4]>::open(&segment, "limits").unwrap();
+    let other = RwLock::new_in(&segment, [2_u32; 4]).unwrap();
+    let reader = lock.read().unwrap();
+    assert!(same.try_write().unwrap_err().is_would_block() && other.try_write().is_ok());
+    segment.remove("limits").unwrap();
+    assert!(same.read().unwrap_err().is_removed());
+    drop(reader);
+    assert_eq!(*other.read().unwrap(), [2; 4]);
+    let array = mutirao::Array::<u16>::create(&segment, "cells", 10).unwrap();
+    let held = array.write(..5).unwrap();
+    let again = mutirao::Array::<u16>::open(&segment, "cells").unwrap();
+    assert!(again.try_read(4..).unwrap_err().is_would_block() && again.try_read(5..).is_ok());
+    drop(held);
+}

@@ -1,7 +1,7 @@
 //! Looking at a segment without taking part in it.
 
 use crate::stage::{Dir, Watchdog};
-use mutirao::{Array, Mutex, Plain, Process, Queue, Segment, Semaphore, Value};
+use mutirao::{Array, Mutex, Plain, Process, Queue, RwLock, Segment, Semaphore, Value};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -13,6 +13,7 @@ fn everything_that_changes_nothing_can_be_read() {
     let price = Value::create(&shop, "price", 2.5f64).unwrap();
     let place = Value::create(&shop, "place", [1u64, 2, 3]).unwrap();
     let stock = Mutex::create(&shop, "stock", [4u64; 5]).unwrap();
+    let limits = RwLock::create(&shop, "limits", [5u64; 3]).unwrap();
     let bytes = Array::<u8>::create(&shop, "bytes", 100).unwrap();
     let triples = Array::<[u32; 3]>::create(&shop, "triples", 4).unwrap();
     let orders = Queue::<String>::create(&shop, "orders", 8).unwrap();
@@ -31,6 +32,8 @@ fn everything_that_changes_nothing_can_be_read() {
     assert_eq!(observer.value::<f64>("price").unwrap().load().unwrap(), 2.5);
     assert_eq!(observer.value::<[u64; 3]>("place").unwrap().load().unwrap(), [1, 2, 3]);
     assert_eq!(observer.mutex::<[u64; 5]>("stock").unwrap().load().unwrap(), [4; 5]);
+    *limits.write().unwrap() = [6; 3];
+    assert_eq!(observer.rw_lock::<[u64; 3]>("limits").unwrap().load().unwrap(), [6; 3]);
     let seen = observer.array::<u8>("bytes").unwrap();
     let mut some = [9; 4];
     seen.copy_to(9, &mut some).unwrap();
@@ -41,7 +44,7 @@ fn everything_that_changes_nothing_can_be_read() {
     assert_eq!((queue.len().unwrap(), queue.capacity().unwrap(), queue.is_closed().unwrap()), (1, 8, true));
     assert!(observer.queue::<Plain<u64>>("plain").unwrap().is_empty().unwrap());
     assert_eq!(observer.semaphore("permits").unwrap().available().unwrap(), 2);
-    assert_eq!(observer.objects().len(), 9);
+    assert_eq!(observer.objects().len(), 10);
 
     // It goes on seeing what others do.
     let seen = (observer.value::<u32>("count").unwrap(), observer.value::<[u64; 3]>("place").unwrap());
