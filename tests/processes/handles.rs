@@ -336,7 +336,7 @@ fn fork_and_use((): ()) -> Vec<String> {
 }
 
 /// Runs `f` in a forked process, and returns what it says.
-fn in_a_fork(f: impl FnOnce() -> String) -> String {
+pub fn in_a_fork(f: impl FnOnce() -> String) -> String {
     let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     // SAFETY: 1. the other thread of this process holds no lock: it sleeps in `poll`.
     #[allow(unsafe_code)]

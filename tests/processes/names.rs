@@ -3,6 +3,7 @@
 use mutirao::{Lock, Mutex, Process, Queue, Segment, Value};
 use std::path::PathBuf;
 
+use crate::handles::in_a_fork;
 use crate::stage::{Dir, Meeting, Watchdog, report_to};
 
 fn watchdog(test: &'static str, segment: &Segment) -> Watchdog {
@@ -178,4 +179,25 @@ fn a_handle_in_an_item_lives_in_the_queues_own_segment() {
     child.join().unwrap();
     let elsewhere = Queue::new(1).unwrap();
     assert!(questions.send((5, elsewhere)).unwrap_err().error().is_not_reachable());
+}
+
+/// A forked child: its parent's handles are not its own, and dropping them lets nothing go.
+#[test]
+fn a_forked_child_holds_only_what_it_reattaches() {
+    let shop = Segment::anonymous(1 << 20).unwrap();
+    let _watchdog = watchdog("a_forked_child_holds_only_what_it_reattaches", &shop);
+    let work = |shop: Segment| -> (String, usize, bool) {
+        let value = Value::new_in(&shop, [1_u64; 3]).unwrap();
+        let said = in_a_fork(|| {
+            let refused = value.store([2; 3]).is_err_and(|error| error.is_forked());
+            let unopened = Lock::create(&shop, "lock").is_err_and(|error| error.is_forked());
+            let ours = value.reattach().unwrap();
+            ours.store([3; 3]).unwrap();
+            drop(value.clone());
+            format!("{refused} {unopened} {}", ours.segment().objects()[0].held_by.len())
+        });
+        (said, shop.objects().len(), value.load() == [3; 3])
+    };
+    let (said, objects, is_new) = Process::spawn(work, shop.clone()).unwrap().join().unwrap();
+    assert_eq!((said.as_str(), objects, is_new), ("true true 2", 1, true));
 }
