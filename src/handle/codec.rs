@@ -113,7 +113,7 @@ impl<T: Serialize + DeserializeOwned> Coded for T {
         let item = match decoded {
             Ok((item, [])) => Ok(item),
             Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),
-            Err(why) => Err(why.to_string()),
+            Err(why) => Err(portable::take_reason().unwrap_or_else(|| why.to_string())),
         };
         let item = item.map_err(|why| codec_error("a received item", why));
         keep_scratch(bytes);

@@ -10,12 +10,14 @@ use crate::segment::body::Body;
 use crate::segment::handoff;
 use crate::segment::object::at;
 use crate::segment::open::Segment;
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 thread_local! {
     /// Whether a handle on this thread could not be written or read: codecs drop reasons.
     static REFUSED: Cell<bool> = const { Cell::new(false) };
+    /// Why a handle that was found could not be attached to.
+    static REASON: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Writes a handle as the place of its segment, and the number and the identity of its object there.
@@ -29,7 +31,10 @@ pub(crate) fn serialize<S: Serializer>(body: &Body, serializer: S) -> Result<S::
 /// Reads a handle: finds its segment by its place, and attaches.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>, H: Object>(deserializer: D) -> Result<H, D::Error> {
     let (segment, which): (Segment, _) = Deserialize::deserialize(deserializer).inspect_err(|_| REFUSED.set(true))?;
-    find(&segment, which).map_err(de::Error::custom)
+    find(&segment, which).map_err(|error| {
+        REASON.set(Some(error.to_string()));
+        de::Error::custom(error)
+    })
 }
 
 /// A handle of this process, in the segment of a handle that another process has.
@@ -43,6 +48,11 @@ pub(crate) fn find<H: Object>(segment: &Segment, which: Option<(u32, u64)>) -> R
 /// Whether a handle inside an item was refused on this thread since this was last asked.
 pub(crate) fn take_refusal() -> bool {
     REFUSED.take()
+}
+
+/// What was wrong with a handle inside of what was read last on this thread, if the codec has not kept it.
+pub(crate) fn take_reason() -> Option<String> {
+    REASON.take()
 }
 
 /// The part that is the same for every handle: `segment`, `attach`, `reattach`, `Serialize`, `Deserialize`.

@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
+use crate::handle::portable::take_reason;
 use crate::segment::body::Hold;
 use crate::segment::handoff::{self, Passengers};
 use crate::segment::open::Segment;
@@ -128,7 +129,7 @@ pub(crate) fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Enco
 /// Decodes a value.
 pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, encoded: Encoded) -> Result<T> {
     let value = handoff::import(encoded.segments, || postcard::from_bytes(&encoded.bytes));
-    value.map_err(|error| Kind::Codec { what, why: error.to_string() }.into())
+    value.map_err(|error| Kind::Codec { what, why: take_reason().unwrap_or_else(|| error.to_string()) }.into())
 }
 
 #[cfg(test)]

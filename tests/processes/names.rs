@@ -201,3 +201,18 @@ fn a_forked_child_holds_only_what_it_reattaches() {
     let (said, objects, is_new) = Process::spawn(work, shop.clone()).unwrap().join().unwrap();
     assert_eq!((said.as_str(), objects, is_new), ("true true 2", 1, true));
 }
+
+/// A handle that came too late says what became of its object.
+#[test]
+fn a_handle_of_a_removed_object_arrives_as_a_reason() {
+    let shop = Segment::anonymous(1 << 20).unwrap();
+    let _watchdog = watchdog("a_handle_of_a_removed_object_arrives_as_a_reason", &shop);
+    let value = Value::create(&shop, "value", 1_u64).unwrap();
+    let questions = Queue::<Value<u64>>::new_in(&shop, 4).unwrap();
+    questions.send(value.clone()).unwrap();
+    shop.remove("value").unwrap();
+    let error = questions.recv().unwrap_err();
+    assert!(error.is_codec() && error.to_string().contains("removed"), "{error}");
+    let error = Process::spawn(|value: Value<u64>| value.load(), value).unwrap().join().unwrap_err();
+    assert!(error.to_string().contains("removed"), "{error}");
+}
