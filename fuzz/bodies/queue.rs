@@ -7,9 +7,6 @@ use mutirao::Queue;
 
 const CELL_BYTES: usize = 32;
 
-/// What fits a cell: postcard puts one byte of length before up to 127 bytes.
-const FITS: usize = CELL_BYTES - 1;
-
 #[derive(Arbitrary, Debug)]
 enum Operation {
     Send { len: u8, fill: u8 },
@@ -19,6 +16,7 @@ enum Operation {
     Len,
     Close,
     CloneAndDrop,
+    Lease { given_back: u8 },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -59,6 +57,7 @@ impl Both {
                 self.closed = true;
             }
             Operation::CloneAndDrop => drop(self.ours.clone()),
+            Operation::Lease { given_back } => self.lease(u32::from(given_back % 4)),
         }
     }
 
@@ -70,11 +69,7 @@ impl Both {
 
     fn send(&mut self, item: Vec<u8>) {
         let sent = self.ours.try_send(item.clone());
-        if item.len() > FITS {
-            let back = sent.expect_err("too large for its cell");
-            assert!(back.is_too_large());
-            assert_eq!(back.into_inner(), item);
-        } else if self.closed {
+        if self.closed {
             let back = sent.expect_err("closed");
             assert!(back.is_closed());
             assert_eq!(back.into_inner(), item);
@@ -96,9 +91,31 @@ impl Both {
         }
     }
 
+    /// What is given back is the next that comes.
+    fn lease(&mut self, given_back: u32) {
+        for attempt in 1..=given_back + 1 {
+            match (self.ours.try_lease(), self.model.front()) {
+                (Ok(lease), Some(model)) => {
+                    assert_eq!((&*lease, lease.attempt()), (model, attempt));
+                    assert_eq!(self.ours.leased(), 1);
+                    if attempt > given_back {
+                        lease.ack().expect("not forked");
+                        self.model.pop_front();
+                    }
+                }
+                (Err(why), None) => {
+                    assert!(if self.closed { why.is_closed() } else { why.is_would_block() });
+                    return;
+                }
+                (ours, model) => panic!("{ours:?} instead of {model:?}"),
+            }
+        }
+        assert_eq!(self.ours.leased(), 0);
+    }
+
     /// Only where it does not have to wait.
     fn send_all(&mut self, items: Vec<Vec<u8>>) {
-        if self.closed || self.model.len() + items.len() > self.capacity || items.iter().any(|item| item.len() > FITS) {
+        if self.closed || self.model.len() + items.len() > self.capacity {
             return;
         }
         self.ours.send_all(items.iter().cloned()).expect("room for all");
@@ -115,6 +132,8 @@ impl Both {
     }
 }
 
+/// Some fit a cell, some do not, a few are large.
 fn item(len: u8, fill: u8) -> Vec<u8> {
-    vec![fill; usize::from(len % 40)]
+    let len = usize::from(len);
+    vec![fill; if len >= 250 { 1000 * (len - 249) } else { len % 40 }]
 }

@@ -7,27 +7,29 @@
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::handle::codec::Coded;
-use crate::handle::seat::thread_number;
 use crate::participant::Liveness;
-use crate::raw::leases::{Got, Held, Leases, Room, Rules, Seat};
+use crate::raw::leases::{Leases, Rules};
 use crate::raw::ring::{Refusal, Ring, RingHeader};
 use crate::raw::ring_word::{Geometry, Ticket};
 use crate::raw::roster::Roster;
 use crate::raw::signal::Signal;
 use crate::segment::access::Placed;
+use crate::segment::allocate::InHand;
 use crate::segment::body::Body;
 use crate::segment::cells::{CellWords, EntryPlan, EntryWords, QueuePlan};
 use crate::segment::handoff;
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
 use crate::segment::plain::{self, words_for};
+use crate::segment::recover::Place;
+use crate::segment::spill::{self, Spilled};
 use crate::sync::{AtomicU64, Ordering, Patience};
 
 /// The most bytes of a cell.
 pub(crate) const CELL_MAX: usize = 1 << 30;
 /// The most items of a queue.
 pub(crate) const CAPACITY_MAX: usize = 1 << 31;
-const WHAT: &str = "the queue";
+pub(crate) const WHAT: &str = "the queue";
 
 /// Who is registered on one side.
 #[derive(Clone)]
@@ -45,10 +47,13 @@ pub(crate) struct Channel {
     pub(crate) receivers: Side,
     entries: Placed<[AtomicU64]>,
     geometry: Geometry,
-    plan: QueuePlan,
+    pub(crate) plan: QueuePlan,
     entry_plan: EntryPlan,
-    rules: Rules,
+    pub(crate) rules: Rules,
     stride: usize,
+    item_bytes: usize,
+    /// Which object of its segment it is; 0 if it is alone.
+    number: u32,
     body: Body,
 }
 
@@ -63,6 +68,9 @@ impl Channel {
         {
             return Err(bad());
         }
+        let cell_bytes = plan.cell_bytes as usize;
+        let arena = body.attachment().arena().filter(|_| plan.is_coded);
+        let spills = arena.map_or(0, |arena| arena.usage_max());
         let side = |which| -> Result<Side> {
             let rows = body.placed_slice(plan.roster_cells(which), plan.rows.into())?;
             Ok(Side { roster: body.placed(plan.roster(which))?, rows })
@@ -77,6 +85,8 @@ impl Channel {
             entry_plan: EntryPlan::new(&plan),
             rules: plan.rules(),
             stride: plan.stride_words(),
+            item_bytes: cell_bytes.max(usize::try_from(spills).unwrap_or(usize::MAX)),
+            number: body.among_others().map_or(0, |(number, _)| number),
             plan,
             body,
         })
@@ -91,7 +101,7 @@ impl Channel {
     pub(crate) fn encode<T: Coded, R>(&self, item: &T, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
         match T::FIXED {
             Some(_) => item.with_bytes(self.cell_bytes(), f),
-            None => handoff::at_home(self.body.segment(), || item.with_bytes(self.cell_bytes(), f)),
+            None => handoff::at_home(self.body.segment(), || item.with_bytes(self.item_bytes(), f)),
         }
     }
 
@@ -104,14 +114,20 @@ impl Channel {
         }
     }
 
-    /// The most bytes of an item.
+    /// The most bytes of an item, in a cell or in the arena.
+    #[inline]
+    pub(crate) fn item_bytes(&self) -> usize {
+        self.item_bytes
+    }
+
+    /// The most bytes of an item in a cell.
     #[inline]
     pub(crate) fn cell_bytes(&self) -> usize {
         self.plan.cell_bytes as usize
     }
 
     #[inline(always)]
-    fn cells(&self) -> CellWords<'_> {
+    pub(crate) fn cells(&self) -> CellWords<'_> {
         CellWords::new(&self.words, self.stride)
     }
 
@@ -121,7 +137,7 @@ impl Channel {
     }
 
     #[inline(always)]
-    fn entry_words(&self) -> EntryWords<'_> {
+    pub(crate) fn entry_words(&self) -> EntryWords<'_> {
         EntryWords::new(&self.entries, &self.entry_plan)
     }
 
@@ -130,9 +146,12 @@ impl Channel {
         Leases::new(self.ring(), self.entry_words(), self.rules)
     }
 
-    /// Puts an item's bytes in; `None`: without waiting. The caller made sure that they fit a cell.
+    /// Puts an item's bytes in; `None`: without waiting. The caller made sure that they fit a cell if all items have one size.
     #[inline(always)]
     pub(crate) fn push<T: Coded>(&self, bytes: &[u8], wait: Option<Deadline>) -> Result<()> {
+        if T::FIXED.is_none() && bytes.len() > self.cell_bytes() {
+            return self.push_spilled(bytes, wait);
+        }
         let (life, ring) = (self.body.life()?, self.ring());
         let ticket = match ring.push_straight(life) {
             Some(ticket) => ticket,
@@ -171,155 +190,37 @@ impl Channel {
         pushed.map_err(|why| life.why(refused(why, "receiver")))
     }
 
-    /// Takes an item's bytes out; `None`: without waiting.
-    #[inline(always)]
-    pub(crate) fn pop<T: Coded>(&self, wait: Option<Deadline>) -> Result<T::Raw> {
-        let life = self.body.life()?;
-        match self.ring().pop_ready(life) {
-            Some(ticket) => self.take_out::<T>(life, ticket),
-            None => self.pop_other::<T>(wait),
+    /// Puts an item that is larger than a cell into the arena, and a reference to it into the ring.
+    #[cold]
+    #[inline(never)]
+    fn push_spilled(&self, bytes: &[u8], wait: Option<Deadline>) -> Result<()> {
+        let block = self.reserve(bytes.len())?;
+        plain::copy_in(block.words(), bytes);
+        self.commit(block, bytes.len(), wait)
+    }
+
+    /// A block for an item of `len` bytes.
+    pub(crate) fn reserve(&self, len: usize) -> Result<InHand<'_, Body>> {
+        let (life, most) = (self.body.life()?, self.item_bytes());
+        match self.body.attachment().arena().filter(|_| len <= most) {
+            Some(arena) => arena.allocate(life, len as u64),
+            None => Err(Kind::TooLarge { len: len as u64, cell: most as u64 }.into()),
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn pop_other<T: Coded>(&self, wait: Option<Deadline>) -> Result<T::Raw> {
-        let life = self.body.life()?;
-        match self.pop_slow(wait)? {
-            Got::Cell(ticket) => self.take_out::<T>(life, ticket),
-            Got::Entry(held) => {
-                let raw = self.read_entry::<T>(held);
-                self.leases().ack(life, held);
-                raw
-            }
-        }
-    }
-
-    /// The rest of a pop that was not done at once; as `push_slow`.
-    #[cold]
-    #[inline(never)]
-    fn pop_slow(&self, wait: Option<Deadline>) -> Result<Got> {
-        let (life, leases) = (self.body.life()?, self.leases());
-        let (ring, gone) = (leases.ring(), || self.senders.all_gone(life));
-        let popped = match wait {
-            Some(deadline) => ring.pop_unless(life, &mut Patience::new(deadline), &leases, gone),
-            None => ring.pop_now_unless(life, &leases, gone),
+    /// Sends what a block holds: the first `len` bytes of it.
+    pub(crate) fn commit(&self, block: InHand<'_, Body>, len: usize, wait: Option<Deadline>) -> Result<()> {
+        let (life, ring) = (self.body.life()?, self.ring());
+        let ticket = match ring.push_straight(life) {
+            Some(ticket) => ticket,
+            None => self.push_slow(wait)?,
         };
-        popped.map_err(|why| life.why(refused(why, "sender")))
-    }
-
-    /// Takes an item's bytes out if one is ready at the head; asks nobody about anything.
-    #[inline]
-    pub(crate) fn pop_ready<T: Coded>(&self) -> Option<Result<T::Raw>> {
-        let life = self.body.life().ok()?;
-        let ticket = self.ring().pop_ready(life)?;
-        Some(self.take_out::<T>(life, ticket))
-    }
-
-    #[inline(always)]
-    fn take_out<T: Coded>(&self, life: &impl Liveness, ticket: Ticket) -> Result<T::Raw> {
-        // The cell is freed whatever it says, so that nobody waits behind it.
-        let raw = self.read::<T>(self.cells().payload(ticket.index));
-        self.ring().free(life, ticket);
-        self.tend_at(life, ticket);
-        raw
-    }
-
-    /// Moves an item from the ring into a lease, or finds one that came back.
-    #[inline(always)]
-    pub(crate) fn lease<T: Coded>(&self, wait: Option<Deadline>) -> Result<(T::Raw, Held)> {
-        let (life, leases) = (self.body.life()?, self.leases());
-        let seat = Seat { row: life.row() as u32, thread: thread_number() };
-        match leases.kept_room(life, seat).and_then(|room| Some((room, leases.ring().pop_ready(life)?))) {
-            Some((room, ticket)) => self.move_in::<T>(life, ticket, room),
-            None => self.lease_other::<T>(seat, wait),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn lease_other<T: Coded>(&self, seat: Seat, wait: Option<Deadline>) -> Result<(T::Raw, Held)> {
-        let (life, leases) = (self.body.life()?, self.leases());
-        match self.pop_slow(wait)? {
-            Got::Entry(held) => self.or_end::<T>(life, held, self.read_entry::<T>(held)),
-            Got::Cell(ticket) => {
-                if let Some(room) = leases.room(life, seat) {
-                    return self.move_in::<T>(life, ticket, room);
-                }
-                // Out of its order from here on, and delivered as soon as there is a place.
-                leases.ring().give_back(life, ticket);
-                let [_, _, letters] = leases.counts();
-                Err(Kind::LeasesFull { leases: self.rules.entries(), letters }.into())
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn move_in<T: Coded>(&self, life: &impl Liveness, ticket: Ticket, room: Room) -> Result<(T::Raw, Held)> {
-        let from = self.cells().payload(ticket.index).unwrap_or_default();
-        let to = self.entry_words().payload(room.index).unwrap_or_default();
-        let words = match (T::FIXED, from.first()) {
-            (Some(len), _) => words_for(len),
-            (None, Some(len)) => usize::try_from(len.load(Ordering::Relaxed)).map_or(from.len(), words_for) + 1,
-            (None, None) => 0,
-        };
-        for (from, to) in from.iter().zip(to).take(words) {
-            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-        let raw = self.read::<T>(Some(to));
-        let held = self.leases().move_in(life, ticket, room);
-        self.tend_at(life, ticket);
-        self.or_end::<T>(life, held, raw)
-    }
-
-    /// Bytes that are no item are nobody's work: the lease ends.
-    #[inline(always)]
-    fn or_end<T: Coded>(&self, life: &impl Liveness, held: Held, raw: Result<T::Raw>) -> Result<(T::Raw, Held)> {
-        match raw {
-            Ok(raw) => Ok((raw, held)),
-            Err(error) => {
-                self.leases().ack(life, held);
-                Err(error)
-            }
-        }
-    }
-
-    /// The bytes of an item that is leased.
-    pub(crate) fn read_entry<T: Coded>(&self, held: Held) -> Result<T::Raw> {
-        self.read::<T>(self.entry_words().payload(held.index))
-    }
-
-    #[inline(always)]
-    fn read<T: Coded>(&self, payload: Option<&[AtomicU64]>) -> Result<T::Raw> {
-        let mut payload = payload.unwrap_or_default();
-        let mut len = T::FIXED.unwrap_or(0);
-        if T::FIXED.is_none()
-            && let Some((word, rest)) = payload.split_first()
-        {
-            len = usize::try_from(word.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
-            payload = rest;
-        }
-        let words = payload.get(..words_for(len)).filter(|_| len <= self.cell_bytes());
-        words.map(|words| T::copy_out(words, len)).ok_or_else(|| too_long(len, self.cell_bytes()))
-    }
-
-    /// Looks after leases once in a while: a ring that is never empty has nobody who finds nothing and asks.
-    #[inline(always)]
-    fn tend_at(&self, life: &impl Liveness, ticket: Ticket) {
-        if ticket.index == 0 {
-            self.tend(life, ticket.lap());
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn tend(&self, life: &impl Liveness, lap: u64) {
-        /// Items between two looks, about.
-        const ITEMS: u64 = 256;
-        let laps = ITEMS.div_ceil(u64::from(self.plan.capacity));
-        if lap.is_multiple_of(laps) {
-            self.leases().tend(life, (lap / laps) as u32);
-        }
+        block.set_place(Place { object: self.number, key: ring.packed(ticket) }.bits());
+        let item = Spilled { len: len as u64, block: block.reference() };
+        spill::refer(self.cells().payload(ticket.index).unwrap_or_default(), item);
+        ring.publish(life, ticket);
+        block.published();
+        Ok(())
     }
 
     pub(crate) fn items(&self) -> &Signal {
@@ -332,7 +233,7 @@ impl Channel {
 }
 
 impl Side {
-    fn all_gone(&self, life: &impl Liveness) -> bool {
+    pub(crate) fn all_gone(&self, life: &impl Liveness) -> bool {
         self.roster.all_gone(&self.rows, life)
     }
 
@@ -357,12 +258,7 @@ impl Side {
 }
 
 #[cold]
-fn too_long(len: usize, cell: usize) -> Error {
-    Error::corrupt(WHAT, format!("an item says it has {len} bytes, a cell has {cell}"))
-}
-
-#[cold]
-fn refused(why: Refusal, peers: &'static str) -> Error {
+pub(crate) fn refused(why: Refusal, peers: &'static str) -> Error {
     match why {
         Refusal::Full => Kind::WouldBlock { what: "sending to the full queue" }.into(),
         Refusal::Empty | Refusal::Held => Kind::WouldBlock { what: "receiving from the empty queue" }.into(),

@@ -83,6 +83,10 @@ pub struct Name<T> {
 }
 
 impl<T> Name<T> {
+    pub(crate) const fn new(make: fn() -> TypeTag) -> Self {
+        Self { make, _type: core::marker::PhantomData }
+    }
+
     pub(crate) fn tag(&self) -> TypeTag {
         (self.make)()
     }
@@ -181,7 +185,7 @@ impl postcard::ser_flavors::Flavor for Limited<'_> {
 }
 
 #[cold]
-fn too_large(len: usize, cell: usize) -> Error {
+pub(crate) fn too_large(len: usize, cell: usize) -> Error {
     Kind::TooLarge { len: len as u64, cell: cell as u64 }.into()
 }
 

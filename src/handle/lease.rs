@@ -4,7 +4,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::handle::codec::Item;
 use crate::handle::queue::Queue;
-use crate::raw::leases::Held;
+use crate::handle::taking::Taken;
 use crate::sync::Patience;
 use crate::sys::clock;
 use core::fmt;
@@ -67,8 +67,8 @@ pub struct Leased<'q, T: Item> {
 }
 
 /// The lease beside its item.
-struct Lease<'q, T: Item> {
-    held: Held,
+pub(crate) struct Lease<'q, T: Item> {
+    taken: Taken,
     /// Whether the lease has not ended yet.
     open: bool,
     of: Of<'q, T>,
@@ -76,14 +76,19 @@ struct Lease<'q, T: Item> {
 
 impl<'q, T: Item> Lease<'q, T> {
     #[inline(always)]
-    fn new(held: Held, queue: &'q Queue<T>) -> Self {
-        Self { held, open: true, of: Of::Borrowed(queue) }
+    pub(crate) fn new(taken: Taken, queue: &'q Queue<T>) -> Self {
+        Self { taken, open: true, of: Of::Borrowed(queue) }
     }
 
     #[inline]
-    fn ack(&mut self) -> Result<()> {
+    pub(crate) fn attempt(&self) -> u32 {
+        self.taken.held.attempt
+    }
+
+    #[inline]
+    pub(crate) fn ack(&mut self) -> Result<()> {
         let channel = &self.of.queue().channel;
-        channel.leases().ack(channel.body().life()?, self.held);
+        channel.end(channel.body().life()?, self.taken);
         self.open = false;
         Ok(())
     }
@@ -96,7 +101,7 @@ impl<T: Item> Drop for Lease<'_, T> {
             let channel = &self.of.queue().channel;
             // In a forked child the lease is the parent's.
             if let Ok(life) = channel.body().life() {
-                channel.leases().nack(life, self.held);
+                channel.leases().nack(life, self.taken.held);
             }
         }
     }
@@ -123,14 +128,14 @@ impl<T: Item> Leased<'_, T> {
     /// The how manieth delivery this is, from 1.
     #[inline]
     pub fn attempt(&self) -> u32 {
-        self.lease.held.attempt
+        self.lease.attempt()
     }
 
     /// The same lease, which keeps its queue itself: it costs a clone of the handle.
     pub fn into_owned(mut self) -> Leased<'static, T> {
         self.lease.open = false;
-        let (held, queue) = (self.lease.held, self.lease.of.queue().clone());
-        Leased { item: self.item, lease: Lease { held, open: true, of: Of::Owned(Box::new(queue)) } }
+        let (taken, queue) = (self.lease.taken, self.lease.of.queue().clone());
+        Leased { item: self.item, lease: Lease { taken, open: true, of: Of::Owned(Box::new(queue)) } }
     }
 }
 
@@ -193,8 +198,8 @@ impl<T: Item> Queue<T> {
 
     #[inline(always)]
     fn lease_until(&self, wait: Option<Deadline>) -> Result<Leased<'_, T>> {
-        let (raw, held) = self.channel.lease::<T>(wait)?;
-        let mut lease = Lease::new(held, self);
+        let (raw, taken) = self.channel.lease::<T>(wait)?;
+        let mut lease = Lease::new(taken, self);
         match self.channel.decode(raw) {
             Ok(item) => Ok(Leased { item, lease }),
             // As `recv` does with what does not decode: it is consumed.
@@ -216,8 +221,8 @@ impl<T: Item> Queue<T> {
     pub fn take_dead_letter(&self) -> Result<Option<DeadLetter<T>>> {
         let (life, leases) = (self.channel.body().life()?, self.channel.leases());
         let Some(held) = leases.take_letter(life) else { return Ok(None) };
-        let raw = self.channel.read_entry::<T>(held);
-        leases.ack(life, held);
+        let (raw, block) = self.channel.read_entry::<T>(held);
+        self.channel.end(life, Taken { held, block });
         Ok(Some(DeadLetter { item: self.channel.decode(raw?)?, attempts: held.attempt }))
     }
 

@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod array;
+pub(crate) mod bytes;
 pub(crate) mod channel;
 pub(crate) mod codec;
 pub(crate) mod copies;
@@ -48,11 +49,13 @@ pub(crate) mod rw_lock;
 pub(crate) mod seat;
 pub(crate) mod semaphore;
 pub(crate) mod send_error;
+pub(crate) mod taking;
 pub(crate) mod value;
 pub(crate) mod view;
 pub(crate) mod whole;
 
 pub use self::array::Array;
+pub use self::bytes::{Bytes, LeasedBytes, Slot};
 pub use self::codec::{Item, Plain};
 pub use self::ends::{Receiver, Sender};
 pub use self::integer::Integer;

@@ -19,12 +19,18 @@ pub struct QueueOptions<T> {
     cell_bytes: Option<usize>,
     leases: Option<usize>,
     attempts_max: u32,
+    spill_bytes: u64,
     _type: PhantomData<fn(T) -> T>,
 }
 
+/// Memory reserved, and not taken, for items larger than their cells.
+const SPILL: u64 = 1 << 30;
+/// What is taken of it at first.
+const SPILL_FIRST: u64 = 64 << 10;
+
 impl<T: Item> QueueOptions<T> {
     pub(crate) fn usual() -> Self {
-        Self { capacity: 1024, cell_bytes: None, leases: None, attempts_max: 0, _type: PhantomData }
+        Self { capacity: 1024, cell_bytes: None, leases: None, attempts_max: 0, spill_bytes: SPILL, _type: PhantomData }
     }
 
     /// How many items the queue holds: exactly so many. 1024 unless said.
@@ -36,6 +42,14 @@ impl<T: Item> QueueOptions<T> {
     /// How many bytes of an encoded item fit a cell: 120 unless said, and for [`Plain<T>`](crate::Plain) the size of `T`.
     pub fn cell_bytes(mut self, bytes: usize) -> Self {
         self.cell_bytes = Some(bytes);
+        self
+    }
+
+    /// How many bytes of memory those items may need in all that are larger than their cells: 1 GiB unless said, of which
+    /// 64 KiB are taken at first. 0: such items are refused. A queue in a segment with others shares the
+    /// segment's memory, and this says nothing.
+    pub fn spill_bytes(mut self, bytes: u64) -> Self {
+        self.spill_bytes = bytes;
         self
     }
 
@@ -107,7 +121,8 @@ impl<T: Item> QueueOptions<T> {
         let (is_coded, attempts_max) = (fixed.is_none(), self.attempts_max);
         let mut plan = QueuePlan { capacity, cell_bytes, rows: place.rows(), is_coded, leases: 0, attempts_max };
         plan.leases = self.leases.map_or_else(|| plan.usual_leases(), |items| items as u32);
-        let blueprint = Blueprint { body_len: plan.body_len(), shape: plan.shape(), ..Blueprint::default() };
+        let arena = if is_coded { [self.spill_bytes, self.spill_bytes.min(SPILL_FIRST)] } else { [0; 2] };
+        let blueprint = Blueprint { body_len: plan.body_len(), shape: plan.shape(), arena };
         object::make(place, &blueprint, |_| Ok(()))
     }
 }

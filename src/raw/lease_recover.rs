@@ -144,7 +144,7 @@ impl<S: Slots, E: Entries> Aside for Leases<'_, S, E> {
     type Got = Got;
 
     fn has(&self, ticket: Ticket) -> bool {
-        let packed = self.ring.pack(ticket);
+        let packed = self.ring.packed(ticket);
         let holds = |index, word: LeaseWord| {
             // Relaxed: stored before the word that was read.
             (word.holds_an_item() && self.entries.ticket(index)?.load(Relaxed) == packed).then_some(())

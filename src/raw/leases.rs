@@ -214,7 +214,7 @@ impl<'a, S: Slots, E: Entries> Leases<'a, S, E> {
     #[inline]
     pub fn move_in(&self, life: &impl Liveness, ticket: Ticket, room: Room) -> Held {
         if let Some(word) = self.entries.ticket(room.index) {
-            word.store(self.ring.pack(ticket), Relaxed);
+            word.store(self.ring.packed(ticket), Relaxed);
         }
         self.put(room.index, LeaseWord::leased(life.me(), 1));
         self.ring.free(life, ticket);

@@ -248,8 +248,9 @@ impl<'a, S: Slots> Ring<'a, S> {
         EndWord(self.header.tail.0.load(Relaxed)).ticket()
     }
 
+    /// A ticket as one number, of 40 bits.
     #[inline]
-    pub(in crate::raw) fn pack(&self, ticket: Ticket) -> u64 {
+    pub fn packed(&self, ticket: Ticket) -> u64 {
         self.geometry.pack(ticket)
     }
 

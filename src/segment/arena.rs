@@ -174,6 +174,11 @@ impl Arena {
         self.growth.hands().get(start..start + HANDS_PER_ROW as usize).unwrap_or_default()
     }
 
+    /// The most bytes that it can have.
+    pub(crate) fn usage_max(&self) -> u64 {
+        self.growth.pages_max() * PAGE
+    }
+
     /// What it says of itself. A snapshot; walks all runs.
     pub(crate) fn usage(&self) -> Usage {
         let committed = self.growth.refresh().unwrap_or(self.growth.committed());

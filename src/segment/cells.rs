@@ -110,7 +110,9 @@ impl QueuePlan {
 
     /// Words from one cell to the next.
     pub(crate) fn stride_words(&self) -> usize {
-        1 + usize::from(self.is_coded) + words_for(self.cell_bytes as usize)
+        // A reference to a block has two words.
+        let least = if self.is_coded { 3 } else { 0 };
+        1 + (usize::from(self.is_coded) + words_for(self.cell_bytes as usize)).max(least)
     }
 
     /// Offset of the roster of senders (0) or receivers (1).

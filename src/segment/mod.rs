@@ -33,6 +33,7 @@ pub(crate) mod plain;
 pub(crate) mod recover;
 pub(crate) mod seats;
 pub(crate) mod spans;
+pub(crate) mod spill;
 pub(crate) mod supply;
 pub(crate) mod tag;
 pub(crate) mod trust;

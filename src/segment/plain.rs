@@ -91,6 +91,40 @@ pub(crate) fn copy_out(words: &[AtomicU64], bytes: &mut [u8]) {
     }
 }
 
+/// Writes `bytes` from byte `offset` of `words` on, which are ours alone. Copies as much as fits.
+pub(crate) fn write_at(words: &[AtomicU64], offset: usize, bytes: &[u8]) {
+    let (words, lead) = (words.get(offset / 8..).unwrap_or_default(), offset % 8);
+    let Some((first, rest)) = words.split_first() else { return };
+    let (head, tail) = bytes.split_at(if lead == 0 { 0 } else { bytes.len().min(8 - lead) });
+    patch(first, lead, head);
+    let words = if lead == 0 { words } else { rest };
+    let (whole, last) = tail.split_at(tail.len() & !7);
+    copy_in(words, whole);
+    if let Some(word) = words.get(whole.len() / 8) {
+        patch(word, 0, last);
+    }
+}
+
+/// Copies what stands from byte `offset` of `words` on into `bytes`. Copies as much as there is.
+pub(crate) fn read_at(words: &[AtomicU64], offset: usize, bytes: &mut [u8]) {
+    let (words, lead) = (words.get(offset / 8..).unwrap_or_default(), offset % 8);
+    let Some((first, rest)) = words.split_first() else { return };
+    let (head, tail) = bytes.split_at_mut(if lead == 0 { 0 } else { bytes.len().min(8 - lead) });
+    let word = first.load(Ordering::Relaxed).to_ne_bytes();
+    head.iter_mut().zip(word.iter().skip(lead)).for_each(|(to, from)| *to = *from);
+    copy_out(if lead == 0 { words } else { rest }, tail);
+}
+
+/// Replaces bytes within one word.
+fn patch(word: &AtomicU64, at: usize, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
+    let mut whole = word.load(Ordering::Relaxed).to_ne_bytes();
+    whole.iter_mut().skip(at).zip(bytes).for_each(|(to, from)| *to = *from);
+    word.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
+}
+
 /// Writes a value's bytes into `words`.
 #[inline]
 pub(crate) fn write_plain<T: PlainData>(words: &[AtomicU64], value: &T) {
@@ -151,6 +185,25 @@ mod tests {
             let mut back = vec![0; len];
             copy_out(&words, &mut back);
             assert_eq!(back, bytes);
+        }
+    }
+
+    #[test]
+    fn every_part_is_written_and_read_alone() {
+        for offset in 0..20 {
+            for len in 0..30 {
+                let words: Vec<_> = (0..7).map(|_| AtomicU64::new(u64::MAX)).collect();
+                let bytes: Vec<u8> = (0..len).map(|i| i as u8 + 1).collect();
+                super::write_at(&words, offset, &bytes);
+                let mut expected = vec![0xff; 56];
+                expected[offset..offset + len].copy_from_slice(&bytes);
+                let mut all = vec![0; 56];
+                copy_out(&words, &mut all);
+                assert_eq!(all, expected, "{len} bytes at {offset}");
+                let mut back = vec![0; len];
+                super::read_at(&words, offset, &mut back);
+                assert_eq!(back, bytes);
+            }
         }
     }
 

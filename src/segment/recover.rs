@@ -22,6 +22,7 @@ use crate::segment::cells::{CellWords, EntryPlan, EntryWords, QueuePlan};
 use crate::segment::header::{Header, bad_shape};
 use crate::segment::layout::{self, ObjectKind};
 use crate::segment::locked::{ArrayPlan, RwLockPlan};
+use crate::segment::spill;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::liveness;
 use std::os::fd::{AsFd, OwnedFd};
@@ -173,7 +174,7 @@ impl Ground<'_> {
         }
         match Place::from_bits(place) {
             Place { object: Place::WORDS, key } => self.words_refer(key, block).unwrap_or(true),
-            _ => true,
+            Place { object, key } => self.queue_refers(object as usize, key, block).unwrap_or(true),
         }
     }
 
@@ -183,6 +184,17 @@ impl Ground<'_> {
         // Acquire: whoever took the block out of there changed its word before.
         let [unit, generation] = [0, 1].map(|i| words[i].load(crate::order!(place_look, Acquire)));
         Some(unit == block.unit && generation == block.generation)
+    }
+
+    /// Whether a queue's cell refers to it; `None`: cannot tell.
+    fn queue_refers(&self, number: usize, ticket: u64, block: BlockRef) -> Option<bool> {
+        if self.header.kind == ObjectKind::Queue {
+            let alone = self.region.part(self.header.plan.body_start, self.header.plan.body_len).ok()?;
+            return spill::refers(&alone, self.header.shape, ticket, block);
+        }
+        let found = self.catalog.entry(number).ok()?.described().ok()?;
+        let body = self.arena?.region(found.block).ok()?.part(0, found.body_len).ok()?;
+        if found.kind == ObjectKind::Queue { spill::refers(&body, found.shape, ticket, block) } else { None }
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) enum Encoding {
     Plain = 1,
     /// serde by postcard.
     Postcard = 2,
+    /// Bytes, of any number.
+    Bytes = 3,
 }
 
 /// Last path segment of a type's name, size, alignment and encoding.
@@ -74,6 +76,7 @@ impl fmt::Display for TypeTag {
         let encoding = match self.encoding {
             1 => "plain",
             2 => "postcard",
+            3 => "bytes",
             _ => "unknown encoding",
         };
         write!(f, "<{}> ({} bytes, aligned to {}, {encoding})", name.escape_ascii(), self.size, self.align)

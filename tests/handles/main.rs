@@ -8,6 +8,7 @@ mod queue;
 mod queue_ends;
 mod rw_lock;
 mod semaphore;
+mod spill;
 mod value;
 
 use mutirao::Segment;

@@ -135,7 +135,7 @@ fn closing_wakes_every_sleeper() {
 
 #[test]
 fn an_item_too_large_for_a_cell_touches_nothing() {
-    let queue = Queue::<String>::options().capacity(2).cell_bytes(16).create().unwrap();
+    let queue = Queue::<String>::options().capacity(2).cell_bytes(16).spill_bytes(0).create().unwrap();
     assert_eq!(queue.cell_bytes(), 16);
     queue.send("x".repeat(15)).unwrap(); // one byte says how long it is
     let error = queue.send("x".repeat(16)).unwrap_err();

@@ -1,6 +1,6 @@
 //! Workers that lease, and are killed at it: every job is done, none is acknowledged twice.
 
-use mutirao::{Array, Plain, Process, Queue, Segment, Value};
+use mutirao::{Array, Bytes, Plain, Process, Queue, Segment, Value};
 use std::path::PathBuf;
 
 use crate::stage::{Meeting, Watchdog, report_to};
@@ -125,4 +125,40 @@ fn every_job_is_done_and_none_twice_that_was_acknowledged() {
         assert!((1..=most).contains(&times), "job {n} was done {times} times, {most} at most");
     }
     assert_eq!(jobs.leased(), 0);
+}
+
+/// Sends large items without end; each is one byte, many times.
+fn send_large(items: Queue<Bytes>) {
+    for n in 0.. {
+        items.send(Bytes(vec![n as u8; 3_000 + 977 * (n % 64)])).unwrap();
+    }
+}
+
+/// Leases large items and looks at them, without end.
+fn look_at_large(items: Queue<Bytes>) {
+    while let Ok(item) = items.lease() {
+        assert!(item.0.iter().all(|byte| *byte == item.0[0]), "torn");
+        item.ack().unwrap();
+    }
+}
+
+#[test]
+fn large_items_of_the_dead_leave_their_memory_to_others() {
+    // Memory for the items that are there at once, and not for many more.
+    let items = Queue::<Bytes>::options().capacity(8).spill_bytes(8 << 20).create().unwrap();
+    let _watchdog = watchdog("large_items_of_the_dead_leave_their_memory_to_others", &[items.segment()]);
+    for round in 0..20 {
+        let sender = Process::spawn(send_large, items.clone()).unwrap();
+        let worker = Process::spawn(look_at_large, items.clone()).unwrap();
+        for _ in 0..100 + 13 * round {
+            let Bytes(item) = items.recv().unwrap();
+            assert!(item.iter().all(|byte| *byte == item[0]), "torn");
+        }
+        kill(sender);
+        kill(worker);
+    }
+    while let Ok(Bytes(item)) = items.try_recv() {
+        assert!(item.iter().all(|byte| *byte == item[0]), "torn");
+    }
+    items.wait_idle().unwrap();
 }
