@@ -13,7 +13,7 @@ use crate::raw::pages::{Run, WHOLE};
 use crate::segment::arena::Arena;
 use crate::segment::layout::{HANDS_PER_ROW, PAGE};
 use crate::segment::seats::{Current, SEATS, Seated};
-use crate::segment::spans::{self, Cut, SMALL_MAX, WORDS};
+use crate::segment::spans::{self, Cut, SMALL_MAX, UNIT, WORDS};
 use crate::sync::AtomicU64;
 use core::fmt;
 use std::time::Duration;
@@ -143,8 +143,8 @@ impl Arena {
     }
 
     /// As [`allocate`](Self::allocate); the deadline is for the turn at the pages, behind others who allocate.
-    // Always inlined: what is handed back lies in registers then, and not in words that are stored and at once loaded
-    // in other widths.
+    // Always inlined, and every slow way hands back no more than two words: so what is in hand lies in registers, and
+    // not in memory where it is stored and at once loaded in other widths.
     #[inline(always)]
     pub(crate) fn allocate_until<'a, L: Liveness>(
         &'a self,
@@ -152,54 +152,39 @@ impl Arena {
         bytes: u64,
         deadline: Deadline,
     ) -> Result<InHand<'a, L>> {
-        let Some(seated) = self.seats.sit(life).filter(|_| bytes <= SMALL_MAX) else {
-            return self.allocate_slow(life, bytes, deadline);
-        };
-        let class = spans::class_of(bytes);
-        match self.next_block(&seated, class) {
-            Some(candidate) => self.take(life, seated, class, candidate),
-            None => {
-                drop(seated);
-                self.allocate_slow(life, bytes, deadline)
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn take<'a, L: Liveness>(
-        &'a self,
-        life: &'a L,
-        seated: Seated<'a>,
-        class: u32,
-        candidate: Candidate<'a>,
-    ) -> Result<InHand<'a, L>> {
-        let Candidate { word, words, reference, page, index } = candidate;
-        let hand = self.hand(&seated)?;
-        hand.announce(reference, 0, Way::In);
-        blocks::hold(word, life.me(), reference.generation);
-        Ok(InHand { arena: self, life, seated, hand, word, words, reference, page, index, class })
-    }
-
-    /// Where the seat has no free block of the class, or the block is a run of its own.
-    #[cold]
-    #[inline(never)]
-    fn allocate_slow<'a, L: Liveness>(&'a self, life: &'a L, bytes: u64, deadline: Deadline) -> Result<InHand<'a, L>> {
         let seated = match self.seats.sit(life) {
             Some(seated) => seated,
-            None => self.wait_for_a_seat(life)?,
+            None => self.wait_for_a_seat(life).ok_or_else(hands_full)?,
         };
+        let hand = self.hand(&seated)?;
         if bytes > SMALL_MAX {
-            return self.allocate_whole(life, seated, bytes, deadline);
+            let page = self.take_whole(life, &seated, hand, bytes, deadline)?;
+            let (word, words, generation) = self.whole(page)?;
+            let reference = BlockRef { unit: (page * PAGE + 128) / UNIT, generation };
+            return Ok(InHand {
+                arena: self,
+                life,
+                seated,
+                hand,
+                word,
+                words,
+                reference,
+                page,
+                index: 0,
+                class: WHOLE,
+            });
         }
         let class = spans::class_of(bytes);
         for _ in 0..ROUNDS {
-            if let Some(candidate) = self.next_block(&seated, class) {
-                return self.take(life, seated, class, candidate);
+            if let Some(Candidate { word, words, reference, page, index }) = self.next_block(&seated, class) {
+                hand.announce(reference, 0, Way::In);
+                blocks::hold(word, life.me(), reference.generation);
+                return Ok(InHand { arena: self, life, seated, hand, word, words, reference, page, index, class });
             }
             // Ends with an error, or with a run that has a free block, unless somebody scribbles.
             self.refill(life, &seated, class, deadline)?;
         }
-        Err(Error::corrupt("the arena", "its free blocks are not free"))
+        Err(scribbled())
     }
 
     /// The next free block of the seat's run of this class.
@@ -240,33 +225,36 @@ impl Arena {
         Cut::of(self.pages().run(page)?)
     }
 
-    /// A block that is a run of its own.
+    /// Takes a block that is a run of its own, and announces it. Its first page.
     #[cold]
-    fn allocate_whole<'a, L: Liveness>(
-        &'a self,
-        life: &'a L,
-        seated: Seated<'a>,
+    #[inline(never)]
+    fn take_whole<L: Liveness>(
+        &self,
+        life: &L,
+        seated: &Seated<'_>,
+        hand: &Hand,
         bytes: u64,
         deadline: Deadline,
-    ) -> Result<InHand<'a, L>> {
+    ) -> Result<u64> {
         let too_large = || self.out_of_memory(bytes);
         let count = spans::whole_pages(bytes).ok_or_else(too_large)?;
-        let hand = self.hand(&seated)?;
         let run = Run { pages: count, class: WHOLE, owner: None, is_spare: false };
         let cut = Cut::of(run).ok_or_else(too_large)?;
-        let mut reference = BlockRef { unit: 0, generation: 0 };
-        let page = self.take_run(life, &seated, run, bytes, deadline, |page, base| {
-            reference = cut.reference(page, 0, base.wrapping_add(1) & GENERATION_MASK);
+        self.take_run(life, seated, run, bytes, deadline, |page, base| {
+            let reference = cut.reference(page, 0, base.wrapping_add(1) & GENERATION_MASK);
             hand.announce(reference, 0, Way::In);
             blocks::hold(self.growth.place(page * PAGE + WORDS)?, life.me(), reference.generation);
             Ok(())
-        });
-        let placed = page.and_then(|page| {
-            let word = self.growth.place(page * PAGE + WORDS)?;
-            Ok((page, word, self.growth.places(page * PAGE + cut.first, cut.size / 8)?))
-        });
-        let (page, word, words) = placed.inspect_err(|_| hand.clear())?;
-        Ok(InHand { arena: self, life, seated, hand, word, words, reference, page, index: 0, class: WHOLE })
+        })
+        .inspect_err(|_| hand.clear())
+    }
+
+    /// The word of the block that is the run at `page`, its memory, its generation.
+    #[inline(never)]
+    fn whole(&self, page: u64) -> Result<(&AtomicU64, &[AtomicU64], u64)> {
+        let cut = self.pages().run(page).and_then(Cut::of).ok_or_else(scribbled)?;
+        let word = self.growth.place(page * PAGE + WORDS)?;
+        Ok((word, self.growth.places(page * PAGE + cut.first, cut.size / 8)?, blocks::look(word).generation()))
     }
 
     #[inline]
@@ -276,7 +264,7 @@ impl Arena {
     }
 
     #[cold]
-    fn wait_for_a_seat(&self, life: &impl Liveness) -> Result<Seated<'_>> {
+    fn wait_for_a_seat(&self, life: &impl Liveness) -> Option<Seated<'_>> {
         for look in 0..SEAT_LOOKS {
             if look < SEAT_LOOKS / 2 {
                 std::thread::yield_now()
@@ -284,9 +272,19 @@ impl Arena {
                 std::thread::sleep(Duration::from_micros(100))
             }
             if let Some(seated) = self.seats.sit(life) {
-                return Ok(seated);
+                return Some(seated);
             }
         }
-        Err(Kind::HandsFull { hands: HANDS_PER_ROW }.into())
+        None
     }
+}
+
+#[cold]
+fn hands_full() -> Error {
+    Kind::HandsFull { hands: HANDS_PER_ROW }.into()
+}
+
+#[cold]
+fn scribbled() -> Error {
+    Error::corrupt("the arena", "its words changed while they were ours")
 }

@@ -119,21 +119,21 @@ impl Growth {
     }
 
     /// The words of the pages that this process knows to be backed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn table(&self) -> &[AtomicU64] {
         self.region.places(self.plan.table, self.committed()).unwrap_or_default()
     }
 
     /// `count` structs of atomics at `offset` from the first page. Measures the file if they are beyond what is
     /// known to be backed; an error if they are beyond what is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn places<T: Shared>(&self, offset: u64, count: u64) -> Result<&[T]> {
         let len = count.saturating_mul(size_of::<T>() as u64);
         self.region.places(self.checked(offset, len)?, count)
     }
 
     /// The struct of atomics at `offset` from the first page, as [`places`](Self::places).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn place<T: Shared>(&self, offset: u64) -> Result<&T> {
         self.region.place(self.checked(offset, size_of::<T>() as u64)?)
     }
@@ -144,7 +144,7 @@ impl Growth {
     }
 
     /// The offset in the segment, if all of it is backed.
-    #[inline]
+    #[inline(always)]
     fn checked(&self, offset: u64, len: u64) -> Result<u64> {
         let end = offset.saturating_add(len);
         if end <= self.committed() * PAGE || end <= self.refresh()? * PAGE {

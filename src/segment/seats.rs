@@ -31,10 +31,12 @@ pub(crate) struct Seats(OnceLock<Box<[Seat]>>);
 /// A seat that is taken.
 pub(crate) struct Seated<'a> {
     seat: &'a Seat,
+    /// Its number, and [`LENT`] if it is one of the first kind and another thread sits here. Two words in all, so
+    /// that it is handed back in registers.
     index: u32,
-    /// Whether it is one of the first kind and another thread sits here.
-    is_lent: bool,
 }
+
+const LENT: u32 = 1 << 31;
 
 /// Where a seat stands in a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,7 +167,7 @@ impl Seats {
             seat.taken.store(1, Relaxed);
             light_fence(life, crate::order!(seat_own_fence, SeqCst));
             if seat.lent.load(crate::order!(seat_take, Acquire)) == 0 {
-                return Some(Seated { seat, index: first, is_lent: false });
+                return Some(Seated { seat, index: first });
             }
             seat.taken.store(0, Relaxed);
         }
@@ -187,7 +189,7 @@ impl Seats {
         if index >= OWN {
             // Sees the runs as whoever sat here left them.
             let is_free = seat.taken.swap(1, crate::order!(seat_take, Acquire)) == 0;
-            return is_free.then_some(()).map(|()| Seated { seat, index, is_lent: false });
+            return is_free.then_some(()).map(|()| Seated { seat, index });
         }
         if seat.lent.swap(1, crate::order!(seat_take, Acquire)) != 0 {
             return None;
@@ -198,7 +200,7 @@ impl Seats {
             seat.lent.store(0, crate::order!(seat_leave, Release));
             return None;
         }
-        Some(Seated { seat, index, is_lent: true })
+        Some(Seated { seat, index: index | LENT })
     }
 }
 
@@ -206,7 +208,7 @@ impl Seated<'_> {
     /// Its number, which is also that of its hand.
     #[inline]
     pub(crate) fn index(&self) -> usize {
-        self.index as usize
+        (self.index & !LENT) as usize
     }
 
     /// The run of this class.
@@ -235,7 +237,7 @@ impl Seated<'_> {
     /// Gives the seat up; nothing may be done with it afterwards.
     #[inline]
     pub(crate) fn leave(&self) {
-        let word = if self.is_lent { &self.seat.lent } else { &self.seat.taken };
+        let word = if self.index & LENT != 0 { &self.seat.lent } else { &self.seat.taken };
         word.store(0, crate::order!(seat_leave, Release));
     }
 }
