@@ -52,7 +52,7 @@ impl Catalog {
     /// The catalog of a segment; without entries where it has none.
     pub(crate) fn resolve(region: &Region, plan: &Plan) -> Result<Self> {
         let objects = if plan.has_arena() { plan.objects } else { 0 };
-        let header = if plan.has_arena() { Some(region.placed(plan.arena_header)?) } else { None };
+        let header = if objects > 0 { Some(region.placed(plan.arena_header)?) } else { None };
         let entries = region.placed_slice(plan.catalog, u64::from(objects))?;
         Ok(Self { entries, header, held: AssertUnwindSafe(Mutex::default()), hint: AtomicU32::new(0) })
     }
