@@ -119,7 +119,7 @@ impl RawRanges<'_> {
         let mut seen = None;
         // Each round sleeps, or was woken by somebody who gave a range back.
         loop {
-            if let Some(claim) = self.claim_once(life, access, range, patience.asks(), patience)? {
+            if let Some(claim) = self.claim_once(life, access, range, false, patience)? {
                 return Ok(claim);
             }
             if patience.spin() {
@@ -199,6 +199,8 @@ impl RawRanges<'_> {
     ) -> Result<Option<Claim>, NotHeld> {
         // A holder of the table that died has left nothing to repair.
         self.header.table.acquire(life, patience)?;
+        // Also where the slice in which somebody died ended in the line for the table.
+        let ask = ask || patience.asks();
         let mut found = self.look(life, access, range, ask);
         if matches!(found, Ok(Found::Full)) && self.make_room(life) {
             found = self.look(life, access, range, true);
