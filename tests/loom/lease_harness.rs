@@ -97,6 +97,8 @@ pub struct Memory {
     pub items: Vec<Payload>,
     entries: Vec<[AtomicU64; 2]>,
     pub leased: Vec<Payload>,
+    /// Whether the work on the items that were there at first is done.
+    results: Vec<Payload>,
     rules: Rules,
 }
 
@@ -110,6 +112,7 @@ impl Memory {
             items: (0..spec.capacity).map(|_| Payload::new(0)).collect(),
             entries: (0..rules.entries()).map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect(),
             leased: (0..rules.entries()).map(|_| Payload::new(0)).collect(),
+            results: (0..spec.before).map(|_| Payload::new(0)).collect(),
             rules,
         })
     }
@@ -153,6 +156,11 @@ impl Actor {
     }
 
     fn commit(&self, entry: Entry, settle: impl FnOnce()) {
+        if let Entry::Done(value, _) = entry
+            && let Some(result) = self.memory.results.get(value as usize)
+        {
+            result.set(1);
+        }
         self.about.set(Some((publications(), entry)));
         settle();
         self.write_down();
@@ -266,8 +274,8 @@ impl Actor {
             }
             Idle => {
                 assert!(self.memory.leases().wait_idle(&self.life, &mut patient()));
-                let done = self.book.done.lock().unwrap().len();
-                assert!(self.book.pushed.lock().unwrap().len() <= done, "idle before all was done");
+                // What was done with each item is visible now.
+                self.memory.results.iter().for_each(|result| assert_eq!(result.get(), 1, "idle before all was done"));
                 self.memory.leases().ring().close();
             }
             R => _ = self.memory.leases().recover(&self.life),

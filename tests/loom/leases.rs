@@ -43,13 +43,13 @@ fn leases_of_the_dead_hold_no_producer_up() {
 
 #[test]
 fn leases_of_the_dead_leave_their_entries() {
-    proves(&leases(2, &[TL(2), TL(2)], 1).with(2).kept(0), Of(0), &["kept"], &[]);
+    proves(&leases(2, &[TL(2), TL(1)], 1).with(2).kept(0), Of(0), &["kept"], &[]);
     proves(&leases(2, &[TL(1), TL(1)], 1).with(2).entries(1).kept(1), Of(0), &[], &[]);
 }
 
 #[test]
 fn leases_of_those_who_inherit_and_die_too() {
-    proves(&leases(1, &[TL(1), TL(1)], 1).with(1).entries(1), Pair(0, 1), &["inherited"], &[]);
+    proves(&leases(1, &[TL(1), TL(1)], 0).with(1).entries(1), Pair(0, 1), &["inherited"], &[]);
     proves(&leases(1, &[TL(1), T(1)], 1).with(1).entries(1), Pair(0, 1), &["inherited"], &[]);
 }
 
@@ -61,7 +61,7 @@ fn leases_given_back_by_the_dying() {
 #[test]
 fn leases_are_recovered_beside_consumers() {
     proves(&leases(2, &[TL(1), R], 2).with(2).entries(1), Of(0), &["freed the cell of a lease"], &[]);
-    proves(&leases(1, &[TL(1), R, T(1)], 1).with(1).entries(1), Of(0), &["freed the cell of a lease"], &[]);
+    proves(&leases(1, &[TL(1), R, T(1)], 0).with(1).entries(1), Of(0), &["freed the cell of a lease"], &[]);
     proves(&leases(1, &[TL(1), R], 1).with(1).entries(1), Pair(0, 1), &[], &[]);
 }
 
@@ -72,11 +72,11 @@ fn leases_are_tended_while_the_ring_is_busy() {
 
 #[test]
 fn leases_hold_the_end_of_a_closed_ring_back() {
-    proves(&leases(1, &[LAll, LAll], 2).with(1).closed().entries(1), None, &[], &["0>1", "0>2"]);
+    proves(&leases(1, &[LAll, LAll], 1).with(1).closed().entries(1), None, &[], &["0>1", "0>2"]);
     // The second one waits for what the first may leave.
     let all = ["0>1", "0>2", "0>2@2"];
-    proves(&leases(1, &[TL(1), LAll], 2).with(1).closed().entries(1), Of(0), TAKEN_OVER, &all);
-    proves(&leases(1, &[Nack, LAll], 2).with(1).closed().entries(1), None, &["delivered again"], &["0>2", "0>2@2"]);
+    proves(&leases(1, &[TL(1), LAll], 1).with(1).closed().entries(1), Of(0), TAKEN_OVER, &all);
+    proves(&leases(1, &[Nack, LAll], 1).with(1).closed().entries(1), None, &["delivered again"], &["0>2", "0>2@2"]);
 }
 
 #[test]
