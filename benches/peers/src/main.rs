@@ -12,6 +12,7 @@
 
 mod blocks;
 mod files;
+mod large;
 mod leases;
 mod machine;
 mod memory;
@@ -191,6 +192,18 @@ fn named() -> Vec<Figure> {
     ]
 }
 
+/// Items of 64 KiB and 1 MiB, written and read in place.
+fn large() -> Vec<Figure> {
+    let figure = |name, size| {
+        let figure = Figure::new(name, "GB/s", move || large::ours(size));
+        let figure = figure.beside("bare ring in shared memory", Limit::AtLeast(0.9), move || large::bare_ring(size));
+        #[cfg(feature = "iceoryx2")]
+        let figure = figure.beside("iceoryx2", Limit::AtLeast(1.0), move || large::iceoryx::stream(size));
+        figure
+    };
+    vec![figure("items of 64 KiB, 1 -> 1 process", 1 << 16), figure("items of 1 MiB, 1 -> 1 process", 1 << 20)]
+}
+
 /// Leases, and deaths among many objects.
 fn deaths() -> Vec<Figure> {
     vec![
@@ -237,6 +250,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     figures.extend(named());
     figures.extend(allocated());
     figures.extend(deaths());
+    figures.extend(large());
     figures.retain(|figure| wanted.is_empty() || wanted.iter().any(|word| figure.name.contains(word)));
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
