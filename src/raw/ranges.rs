@@ -119,11 +119,16 @@ impl RawRanges<'_> {
         let mut seen = None;
         // Each round sleeps, or was woken by somebody who gave a range back.
         loop {
+            let asked = patience.asks();
             if let Some(claim) = self.claim_once(life, access, range, false, patience)? {
                 return Ok(claim);
             }
             if patience.spin() {
                 continue;
+            }
+            if patience.asks() != asked {
+                // A slice ended in the line for the table: whoever died may have taken our flag along. Register again.
+                seen = None;
             }
             match seen.take() {
                 // Registered now, for whatever range: look once more.
