@@ -21,13 +21,31 @@ impl<S: Slots, E: Entries> Leases<'_, S, E> {
         self.take(index, word, to)
     }
 
-    /// Takes a dead letter: for reading; it ends by [`ack`](Leases::ack) or [`nack`](Leases::nack).
+    /// Takes a dead letter, or an item whose last holder died: for reading; it ends by [`ack`](Leases::ack) or
+    /// [`nack`](Leases::nack).
     pub fn take_letter(&self, life: &impl Liveness) -> Option<Held> {
+        let mut alive = 0;
         self.find(|index, word| {
-            let mine = word.phase() == LeasePhase::Letter
-                && self.take(index, word, LeaseWord::leased(life.me(), word.attempt()));
-            mine.then(|| Held { index, attempt: word.attempt(), back: LeaseWord::FREE })
+            let mine = LeaseWord::leased(life.me(), word.attempt());
+            let taken = match word.phase() {
+                LeasePhase::Letter => self.take(index, word, mine),
+                LeasePhase::Leased if self.is_last(word) && word.id() != alive => {
+                    if is_gone(life, word.id()) {
+                        self.inherit(life, index, word, mine)
+                    } else {
+                        alive = word.id();
+                        false
+                    }
+                }
+                _ => false,
+            };
+            taken.then(|| Held { index, attempt: word.attempt(), back: LeaseWord::FREE })
         })
+    }
+
+    /// Whether the attempt that this lease is may not be followed by another.
+    fn is_last(&self, word: LeaseWord) -> bool {
+        self.after(word.attempt()) == LeaseWord::letter(word.attempt())
     }
 
     fn find<R>(&self, mut f: impl FnMut(u32, LeaseWord) -> Option<R>) -> Option<R> {
@@ -163,7 +181,7 @@ impl<S: Slots, E: Entries> Aside for Leases<'_, S, E> {
                     if !is_gone(life, word.id()) {
                         alive = word.id();
                         false
-                    } else if self.after(word.attempt()) == LeaseWord::letter(word.attempt()) {
+                    } else if self.is_last(word) {
                         let _ = self.inherit(life, index, word, LeaseWord::letter(word.attempt()));
                         false
                     } else {
