@@ -206,21 +206,11 @@ pub fn settle(word: &AtomicU64, generation: u64) -> bool {
 /// What one thread of a participant has in hand. All-zero is nothing.
 #[repr(C, align(32))]
 pub struct Hand {
-    /// 0 nothing, 1 a new block, 2 a block that comes out of a structure.
+    /// 0 nothing, 1 a block.
     on: AtomicU64,
     unit: AtomicU64,
     generation: AtomicU64,
     place: AtomicU64,
-}
-
-/// Where a block comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Way {
-    /// It is new, and belongs to the one whose hand it is until it is published.
-    In,
-    /// It stands at a place of a structure, and belongs to the one whose hand it is from the moment at which the place
-    /// no longer refers to it.
-    Out,
 }
 
 /// What a hand of the dead said.
@@ -243,13 +233,13 @@ impl Hand {
 
     /// Announces a block. The hand is ours, and off.
     #[inline]
-    pub fn announce(&self, block: BlockRef, place: u64, way: Way) {
+    pub fn announce(&self, block: BlockRef, place: u64) {
         // What follows must not come before the store that took the hand off.
         fence(order!(hand_rewrite, Release));
         self.unit.store(block.unit, Relaxed);
         self.generation.store(block.generation, Relaxed);
         self.place.store(place, Relaxed);
-        self.on.store(if way == Way::In { 1 } else { 2 }, order!(hand_on, Release));
+        self.on.store(1, order!(hand_on, Release));
     }
 
     /// Announces where the block is about to stand.
@@ -280,11 +270,9 @@ impl Hand {
         find: impl FnOnce(BlockRef) -> Option<&'a AtomicU64>,
         refers: impl FnOnce(u64, BlockRef) -> bool,
     ) -> Reaped {
-        let way = match self.on.load(Relaxed) {
-            0 => return Reaped::Nothing,
-            2 => Way::Out,
-            _ => Way::In,
-        };
+        if self.on.load(Relaxed) == 0 {
+            return Reaped::Nothing;
+        }
         let block = BlockRef { unit: self.unit.load(Relaxed), generation: self.generation.load(Relaxed) };
         let place = self.place.load(Relaxed);
         let reaped = find(block).map_or(Reaped::Nothing, |word| {
@@ -292,7 +280,7 @@ impl Hand {
             let is_its = match now.state() {
                 _ if now.generation() != block.generation & GENERATION_MASK => false,
                 BlockState::Held(id) => id == dead,
-                BlockState::Live(id) => way == Way::Out || id == Some(dead),
+                BlockState::Live(id) => id == Some(dead),
                 BlockState::Free | BlockState::Corrupt => false,
             };
             if !is_its {
@@ -335,7 +323,7 @@ impl fmt::Debug for Hand {
 
 #[cfg(all(test, not(mutirao_model)))]
 mod tests {
-    use super::{BlockRef, BlockState, BlockWord, GENERATION_MASK, Hand, Reaped, Way, free, hold, release, settle};
+    use super::{BlockRef, BlockState, BlockWord, GENERATION_MASK, Hand, Reaped, free, hold, release, settle};
     use crate::participant::ParticipantId;
     use crate::sync::{AtomicU64, Ordering::Relaxed};
 
@@ -368,20 +356,20 @@ mod tests {
         let block = BlockRef { unit: 9, generation: 1 };
         let reap = |dead, refers| hand.reap(id(dead), |b| (b == block).then_some(&word), |place, _| place == refers);
         assert_eq!(reap(1, 0), Reaped::Nothing);
-        hand.announce(block, 3, Way::In);
+        hand.announce(block, 3);
         assert_eq!(format!("{hand:?}"), "BlockRef { unit: 9, generation: 1 } for 0x3");
         assert_eq!((reap(1, 0), hand.announced()), (Reaped::Nothing, None));
-        hand.announce(block, 3, Way::In);
+        hand.announce(block, 3);
         hold(&word, id(1), 1);
         assert_eq!(reap(1, 3), Reaped::Freed(block)); // held: no structure has it, whatever is said
-        hand.announce(block, 3, Way::In);
+        hand.announce(block, 3);
         word.store(BlockWord::live(Some(id(2)), 1).bits(), Relaxed);
         assert_eq!(reap(1, 0), Reaped::Nothing); // another's of the same generation
-        hand.announce(block, 3, Way::In);
+        hand.announce(block, 3);
         assert_eq!(reap(2, 3), Reaped::Stays(block));
-        hand.announce(block, 4, Way::Out);
-        assert_eq!(reap(1, 3), Reaped::Freed(block));
-        hand.announce(BlockRef { unit: u64::MAX, generation: u64::MAX }, u64::MAX, Way::Out);
+        hand.announce(block, 4);
+        assert_eq!(reap(2, 3), Reaped::Freed(block)); // nobody can find it
+        hand.announce(BlockRef { unit: u64::MAX, generation: u64::MAX }, u64::MAX);
         assert_eq!(reap(1, 3), Reaped::Nothing);
         release(&word, 1);
     }

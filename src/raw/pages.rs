@@ -282,6 +282,8 @@ impl Pages<'_> {
     /// Gives the run at `page` back. Under the lock, by its owner or by who knows that it is free.
     pub fn give_back(&self, page: u64, run: Run) {
         let Some(head) = self.word(page) else { return };
+        // What was noted of the run's generations must not come after the head.
+        fence(order!(page_retire, Release));
         head.store(0, Relaxed);
         // The body only afterwards: free pages inside of a run would be taken twice.
         fence(order!(page_give_back, Release));

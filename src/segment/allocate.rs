@@ -8,7 +8,7 @@
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;
-use crate::raw::blocks::{self, BlockRef, GENERATION_MASK, Hand, Way};
+use crate::raw::blocks::{self, BlockRef, GENERATION_MASK, Hand};
 use crate::raw::pages::{Run, WHOLE};
 use crate::segment::arena::Arena;
 use crate::segment::layout::{HANDS_PER_ROW, PAGE};
@@ -177,7 +177,7 @@ impl Arena {
         let class = spans::class_of(bytes);
         for _ in 0..ROUNDS {
             if let Some(Candidate { word, words, reference, page, index }) = self.next_block(&seated, class) {
-                hand.announce(reference, 0, Way::In);
+                hand.announce(reference, 0);
                 blocks::hold(word, life.me(), reference.generation);
                 return Ok(InHand { arena: self, life, seated, hand, word, words, reference, page, index, class });
             }
@@ -242,7 +242,7 @@ impl Arena {
         let cut = Cut::of(run).ok_or_else(too_large)?;
         self.take_run(life, seated, run, bytes, deadline, |page, base| {
             let reference = cut.reference(page, 0, base.wrapping_add(1) & GENERATION_MASK);
-            hand.announce(reference, 0, Way::In);
+            hand.announce(reference, 0);
             blocks::hold(self.growth.place(page * PAGE + WORDS)?, life.me(), reference.generation);
             Ok(())
         })

@@ -33,19 +33,28 @@ operations! {
     segment_create_and_leave: || name("leave"),
         |name| { begin(); drop(Segment::create(&name, 64 << 10).unwrap()); end() },
         |name, _| name_is_whole(name);
-    segment_open: || { let name = name("open"); persistent().create(&name, 64 << 10).unwrap(); name },
-        |name| { begin(); let shop = Segment::open(&name).unwrap(); end(); drop(shop) },
+    segment_open: || name("open"),
+        |name| {
+            drop(persistent().create(&name, 64 << 10).unwrap());
+            begin();
+            let shop = Segment::open(&name).unwrap();
+            end();
+            drop(shop);
+        },
         |name, _| {
             drop(Segment::open(name).unwrap());
             name_is_whole(name);
-            persistent().create(name, 64 << 10).unwrap();
         };
-    segment_unlink: || { let name = name("unlink"); persistent().create(&name, 64 << 10).unwrap(); name },
-        |name| { begin(); Segment::unlink(&name).unwrap(); end() },
+    segment_unlink: || name("unlink"),
+        |name| {
+            drop(persistent().create(&name, 64 << 10).unwrap());
+            begin();
+            Segment::unlink(&name).unwrap();
+            end();
+        },
         |name, killed| {
             assert!(Segment::open(name).is_err() || killed != Killed::After);
             name_is_whole(name);
-            persistent().create(name, 64 << 10).unwrap();
         };
     segment_join_and_leave: || Segment::anonymous(64 << 10).unwrap(),
         |shop| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mutirao::model::{Kernel, Life, Payload, thread};
 use mutirao::participant::{Liveness, ParticipantId};
-use mutirao::raw::blocks::{self, BlockRef, BlockState, BlockWord, Hand, Reaped, Way};
+use mutirao::raw::blocks::{self, BlockRef, BlockState, BlockWord, Hand, Reaped};
 use mutirao::sync::{AtomicU64, Ordering::*};
 
 use crate::support::{Fate, MORE, every_step, every_step_reordered, outcomes};
@@ -44,7 +44,7 @@ impl Stage {
         now.is_free().then(|| {
             let block = BlockRef { unit: i as u64, generation: now.generation() + 1 };
             if let Some(hand) = hand {
-                hand.announce(block, 0, Way::In);
+                hand.announce(block, 0);
             }
             blocks::hold(&self.words[i], life.me(), block.generation);
             self.payloads[i].set(block.generation);
@@ -166,7 +166,7 @@ fn blocks_of_a_dead_hand_are_used_again() {
     let marks = every_step(None, &seen, |fate| {
         let (stage, kernel) = (Stage::new(), Kernel::new());
         let held = BlockRef { unit: 0, generation: 1 };
-        stage.hand.announce(held, 0, Way::In);
+        stage.hand.announce(held, 0);
         stage.words[0].store(BlockWord::held(ParticipantId::new(1).unwrap(), 1).bits(), Relaxed);
         let holder = dying(&stage, &kernel, fate, move |s, life| {
             s.payloads[0].set(1);
@@ -297,7 +297,7 @@ fn blocks_are_reaped_by_who_comes_after_a_dead_reaper() {
         every_step(None, seen, move |fate| {
             let (stage, kernel) = (Stage::new(), Kernel::new());
             let dead = ParticipantId::new(6).unwrap();
-            stage.hand.announce(BlockRef { unit: 0, generation: 1 }, 1, Way::In);
+            stage.hand.announce(BlockRef { unit: 0, generation: 1 }, 1);
             stage.words[0].store(state(dead, 1).bits(), Relaxed);
             if published {
                 stage.put(BlockRef { unit: 0, generation: 1 }, 0);
@@ -324,23 +324,4 @@ fn blocks_are_reaped_by_who_comes_after_a_dead_reaper() {
             (end(&stage), used)
         });
     }
-}
-
-/// What comes out of a structure is the taker's from the moment at which the place refers to it no more.
-#[test]
-fn blocks_that_come_out_belong_to_the_taker() {
-    every_step(None, &[End::Free, End::Stands], |fate| {
-        let (stage, kernel) = (Stage::new(), Kernel::new());
-        let block = BlockRef { unit: 0, generation: 1 };
-        stage.words[0].store(BlockWord::live(ParticipantId::new(5), 1).bits(), Relaxed);
-        stage.put(block, 0);
-        let taker = dying(&stage, &kernel, fate, move |s, _| {
-            s.hand.announce(block, 1, Way::Out);
-            s.cells[0].state.store(EMPTY, Release);
-            assert!(blocks::free(&s.words[0], 1));
-            s.hand.clear();
-        });
-        taker.join().unwrap();
-        end(&stage)
-    });
 }

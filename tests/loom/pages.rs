@@ -125,6 +125,34 @@ fn pages_holder_dies_with_its_stores_reordered() {
     });
 }
 
+/// Whoever gives a run back dies, its stores in any order: if the pages are free, no generation that was in them
+/// comes again.
+#[test]
+fn pages_given_back_keep_their_generations() {
+    every_step_reordered(Some(1), 8, &[false, true], |fate| {
+        let (stage, kernel) = (Stage::new(), Kernel::new());
+        let mine = run(2, 1);
+        stage.locked(&kernel.enter(6), |all| all.take(0, mine));
+        let (s, k) = (stage.clone(), kernel.clone());
+        let mortal = thread::spawn(move || {
+            let life = k.enter(1);
+            let give_back = |all: &Pages<'_>| {
+                all.header.note_generations(9);
+                all.give_back(0, mine);
+            };
+            if fate.run(|| s.locked(&life, give_back)).is_none() {
+                k.bury(1, &[s.header.lock_field().futex()]);
+            }
+        });
+        mortal.join().unwrap();
+        stage.locked(&kernel.enter(2), |all| {
+            let is_free = all.find(2) == Some(0);
+            assert!(!is_free || all.header.generations() >= 9, "a generation comes again");
+            is_free
+        })
+    });
+}
+
 #[test]
 fn pages_of_a_run_are_found_laid_out() {
     outcomes(None, &[None, Some(5)], || {
