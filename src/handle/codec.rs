@@ -68,6 +68,12 @@ pub trait Coded: Sized {
     /// Runs `f` with the item's bytes, at most `limit` of them.
     #[doc(hidden)]
     fn with_bytes<R>(&self, limit: usize, f: impl FnOnce(&[u8]) -> R) -> Result<R>;
+    /// The item's bytes as they are, if every item has one size.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn fixed_bytes(&self) -> Option<&[u8]> {
+        None
+    }
     /// Copies `len` bytes out of a cell.
     #[doc(hidden)]
     fn copy_out(words: &[AtomicU64], len: usize) -> Self::Raw;
@@ -137,6 +143,11 @@ impl<T: PlainData> Coded for Plain<T> {
             return Err(too_large(bytes.len(), limit));
         }
         Ok(f(bytes))
+    }
+
+    #[inline(always)]
+    fn fixed_bytes(&self) -> Option<&[u8]> {
+        Some(self.0.as_bytes())
     }
 
     #[inline(always)]

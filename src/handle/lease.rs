@@ -85,7 +85,8 @@ impl<'q, T: Item> Lease<'q, T> {
         self.taken.held.attempt
     }
 
-    #[inline]
+    /// Inlined, as is dropping: a call with our address would keep the item beside us in memory.
+    #[inline(always)]
     pub(crate) fn ack(&mut self) -> Result<()> {
         let channel = &self.of.queue().channel;
         channel.end(channel.body().life()?, self.taken);
@@ -95,14 +96,10 @@ impl<'q, T: Item> Lease<'q, T> {
 }
 
 impl<T: Item> Drop for Lease<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if self.open {
-            let channel = &self.of.queue().channel;
-            // In a forked child the lease is the parent's.
-            if let Ok(life) = channel.body().life() {
-                channel.leases().nack(life, self.taken.held);
-            }
+            self.of.queue().channel.give_back(self.taken.held);
         }
     }
 }
@@ -113,7 +110,7 @@ impl<T: Item> Leased<'_, T> {
     /// # Errors
     ///
     /// `is_forked`: the lease is the parent's.
-    #[inline]
+    #[inline(always)]
     #[doc(alias = "task_done")]
     pub fn ack(mut self) -> Result<T> {
         self.lease.ack()?;
@@ -172,7 +169,7 @@ impl<T: Item> Queue<T> {
     ///
     /// As [`recv`](Queue::recv), and `is_exhausted` when as many items are leased as the queue has
     /// [places](crate::QueueOptions::leases) for.
-    #[inline]
+    #[inline(always)]
     pub fn lease(&self) -> Result<Leased<'_, T>> {
         self.lease_until(Some(Deadline::NEVER))
     }
@@ -182,7 +179,7 @@ impl<T: Item> Queue<T> {
     /// # Errors
     ///
     /// `is_would_block` when there is none now; else as [`lease`](Queue::lease).
-    #[inline]
+    #[inline(always)]
     pub fn try_lease(&self) -> Result<Leased<'_, T>> {
         self.lease_until(None)
     }

@@ -228,7 +228,11 @@ impl<T: Item> Queue<T> {
     #[inline(always)]
     fn push(&self, item: T, wait: Option<Deadline>) -> Result<(), SendError<T>> {
         // Flattened: the item could not be encoded, or its bytes could not be sent.
-        let sent = self.channel.encode(&item, |bytes| self.channel.push::<T>(bytes, wait));
+        let sent = match item.fixed_bytes() {
+            // Fits: the queue's cells were made, or compared, for it. No closure here, which would be a call.
+            Some(bytes) => Ok(self.channel.push::<T>(bytes, wait)),
+            None => self.channel.encode(&item, |bytes| self.channel.push::<T>(bytes, wait)),
+        };
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) | Err(error) => Err(SendError::new(item, error)),

@@ -25,6 +25,27 @@ impl Channel {
     #[inline(always)]
     pub(crate) fn pop<T: Coded>(&self, wait: Option<Deadline>) -> Result<T::Raw> {
         let life = self.body().life()?;
+        if let Some(len) = T::FIXED {
+            // Whatever way it came, it is read at one place: so it stays in registers.
+            let (payload, got) = match self.ring().pop_ready(life) {
+                Some(ticket) => (self.cells().payload(ticket.index), Got::Cell(ticket)),
+                None => match self.pop_slow(wait)? {
+                    Got::Cell(ticket) => (self.cells().payload(ticket.index), Got::Cell(ticket)),
+                    Got::Entry(held) => (self.entry_words().payload(held.index), Got::Entry(held)),
+                },
+            };
+            let words = payload.and_then(|words| words.get(..words_for(len)));
+            let raw = words.map(|words| T::copy_out(words, len));
+            // The cell is freed whatever it says, so that nobody waits behind it.
+            match got {
+                Got::Cell(ticket) => {
+                    self.ring().free(life, ticket);
+                    self.tend_at(life, ticket);
+                }
+                Got::Entry(held) => self.give_up(life, held),
+            }
+            return raw.ok_or_else(|| too_long(len, self.cell_bytes()));
+        }
         match self.ring().pop_ready(life) {
             Some(ticket) => self.take_out::<T>(life, ticket),
             None => self.pop_other::<T>(wait),
@@ -45,13 +66,23 @@ impl Channel {
                 Got::Entry(held) if self.was_done::<T>(self.entry_words().payload(held.index)) => {
                     self.leases().ack(life, held);
                 }
-                Got::Entry(held) => {
-                    let (raw, block) = self.read_entry::<T>(held);
-                    self.end(life, Taken { held, block });
-                    return raw;
-                }
+                Got::Entry(held) => return self.take_entry::<T>(life, held),
             }
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_up(&self, life: &Body, held: Held) {
+        self.leases().ack(life, held);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_entry<T: Coded>(&self, life: &Body, held: Held) -> Result<T::Raw> {
+        let (raw, block) = self.read_entry::<T>(held);
+        self.end(life, Taken { held, block });
+        raw
     }
 
     /// The rest of a pop that was not done at once; as `push_slow`.
@@ -87,18 +118,24 @@ impl Channel {
         raw
     }
 
+    #[inline(always)]
+    fn read_cell<T: Coded>(&self, words: &[AtomicU64], len: usize) -> Result<T::Raw> {
+        match words.get(..words_for(len)) {
+            Some(words) if len <= self.cell_bytes() => Ok(T::copy_out(words, len)),
+            _ => Err(too_long(len, self.cell_bytes())),
+        }
+    }
+
     /// Moves an item from the ring into a lease, or finds one that came back.
     #[inline(always)]
     pub(crate) fn lease<T: Coded>(&self, wait: Option<Deadline>) -> Result<(T::Raw, Taken)> {
         let (life, leases) = (self.body().life()?, self.leases());
         let seat = Seat { row: life.row() as u32, thread: thread_number() };
-        match leases.kept_room(life, seat).and_then(|room| Some((room, leases.ring().pop_ready(life)?))) {
-            Some((room, ticket)) => {
-                let held = self.move_in::<T>(life, ticket, room);
-                self.or_end::<T>(life, held)
-            }
-            None => self.or_end::<T>(life, self.hold_other::<T>(life, seat, wait)?),
-        }
+        let held = match leases.kept_room(life, seat).and_then(|room| Some((room, leases.ring().pop_ready(life)?))) {
+            Some((room, ticket)) => self.move_in::<T>(life, ticket, room),
+            None => self.hold_other::<T>(life, seat, wait)?,
+        };
+        self.or_end::<T>(life, held)
     }
 
     /// As [`lease`](Channel::lease), without a look at the item.
@@ -163,6 +200,12 @@ impl Channel {
     /// Bytes that are no item are nobody's work: the lease ends.
     #[inline(always)]
     fn or_end<T: Coded>(&self, life: &Body, held: Held) -> Result<(T::Raw, Taken)> {
+        if let Some(len) = T::FIXED {
+            let words = self.entry_words().payload(held.index).and_then(|words| words.get(..words_for(len)));
+            let raw = words.map(|words| T::copy_out(words, len));
+            let raw = raw.ok_or_else(|| too_long(len, self.cell_bytes()))?;
+            return Ok((raw, Taken { held, block: None }));
+        }
         let (raw, block) = self.read_entry::<T>(held);
         let taken = Taken { held, block };
         match raw {
@@ -181,6 +224,15 @@ impl Channel {
             self.free_block(life, block);
         }
         self.leases().ack(life, taken.held);
+    }
+
+    /// Gives a lease back. In a forked child it is the parent's.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn give_back(&self, held: Held) {
+        if let Ok(life) = self.body().life() {
+            self.leases().nack(life, held);
+        }
     }
 
     #[cold]
@@ -238,8 +290,7 @@ impl Channel {
             len = usize::try_from(first).unwrap_or(usize::MAX);
             payload = rest;
         }
-        let words = payload.get(..words_for(len)).filter(|_| len <= self.cell_bytes());
-        (words.map(|words| T::copy_out(words, len)).ok_or_else(|| too_long(len, self.cell_bytes())), None)
+        (self.read_cell::<T>(payload, len), None)
     }
 
     #[cold]
