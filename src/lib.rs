@@ -62,8 +62,8 @@ pub use crate::process::{Options, Outcome, Process, init, testing};
 pub use crate::segment::bench;
 #[cfg(not(mutirao_model))]
 pub use crate::segment::{
-    Inspection, Lifetime, Name, ObjectReport, Observer, ParticipantReport, PlainData, Segment, SegmentOptions,
-    SharedBytes, Trust,
+    BytesView, Inspection, Lifetime, Name, ObjectReport, Observer, ParticipantReport, PlainData, Segment,
+    SegmentOptions, SharedBytes, Trust,
 };
 
 // Under the model checker only these floors exist, and the models of `tests/loom` reach into them.

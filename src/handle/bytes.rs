@@ -8,7 +8,7 @@ use crate::handle::queue::Queue;
 use crate::handle::taking::Taken;
 use crate::segment::allocate::InHand;
 use crate::segment::body::Body;
-use crate::segment::plain::{self, words_for};
+use crate::segment::plain::{self, BytesView, words_for};
 use crate::segment::tag::{Encoding, TypeTag};
 use crate::sync::AtomicU64;
 use crate::sys::clock;
@@ -171,6 +171,11 @@ impl LeasedBytes<'_> {
     /// The item as words of 8 bytes, the last one filled up. A broken neighbour may write to them at any time.
     pub fn as_atomics(&self) -> &[AtomicU64] {
         self.words
+    }
+
+    /// The item where it lies, for whoever wants it as a slice.
+    pub fn view(&self) -> BytesView<'_> {
+        BytesView::new(self.words, self.len)
     }
 
     /// The item is done with, and is never delivered again.

@@ -46,7 +46,7 @@ pub use self::name::Name;
 pub use self::named::SegmentOptions;
 pub use self::observer::Observer;
 pub use self::open::Segment;
-pub use self::plain::PlainData;
+pub use self::plain::{BytesView, PlainData};
 pub use self::trust::Trust;
 
 #[cfg(test)]

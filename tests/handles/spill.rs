@@ -77,6 +77,8 @@ fn an_item_is_written_and_read_where_it_lies() {
     drop(lease);
     let lease = queue.try_lease_in_place().unwrap();
     assert_eq!(lease.attempt(), 2);
+    // SAFETY: nobody else has the queue.
+    assert_eq!(unsafe { lease.view().as_slice() }, content);
     lease.ack().unwrap();
     assert!(queue.try_lease_in_place().unwrap_err().is_would_block());
     queue.send(Bytes(b"small".to_vec())).unwrap();
