@@ -11,22 +11,6 @@ use core::fmt;
 use core::ops::Deref;
 use core::time::Duration;
 
-/// The queue of a lease: borrowed, unless somebody asked for more.
-enum Of<'q, T: Item> {
-    Borrowed(&'q Queue<T>),
-    Owned(Box<Queue<T>>),
-}
-
-impl<T: Item> Of<'_, T> {
-    #[inline]
-    fn queue(&self) -> &Queue<T> {
-        match self {
-            Self::Borrowed(queue) => queue,
-            Self::Owned(queue) => queue,
-        }
-    }
-}
-
 /// An item that was taken from a [`Queue`] and is not yet done with.
 ///
 /// It is done with when [`ack`](Leased::ack) returned. Until then the queue keeps it: a lease that is
@@ -71,13 +55,13 @@ pub(crate) struct Lease<'q, T: Item> {
     taken: Taken,
     /// Whether the lease has not ended yet.
     open: bool,
-    of: Of<'q, T>,
+    queue: &'q Queue<T>,
 }
 
 impl<'q, T: Item> Lease<'q, T> {
     #[inline(always)]
     pub(crate) fn new(taken: Taken, queue: &'q Queue<T>) -> Self {
-        Self { taken, open: true, of: Of::Borrowed(queue) }
+        Self { taken, open: true, queue }
     }
 
     #[inline]
@@ -88,7 +72,7 @@ impl<'q, T: Item> Lease<'q, T> {
     /// Inlined, as is dropping: a call with our address would keep the item beside us in memory.
     #[inline(always)]
     pub(crate) fn ack(&mut self) -> Result<()> {
-        let channel = &self.of.queue().channel;
+        let channel = &self.queue.channel;
         channel.end(channel.body().life()?, self.taken);
         self.open = false;
         Ok(())
@@ -99,7 +83,7 @@ impl<T: Item> Drop for Lease<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
         if self.open {
-            self.of.queue().channel.give_back(self.taken.held);
+            self.queue.channel.give_back(self.taken.held);
         }
     }
 }
@@ -129,10 +113,9 @@ impl<T: Item> Leased<'_, T> {
     }
 
     /// The same lease, which keeps its queue itself: it costs a clone of the handle.
-    pub fn into_owned(mut self) -> Leased<'static, T> {
+    pub fn into_owned(mut self) -> OwnedLease<T> {
         self.lease.open = false;
-        let (taken, queue) = (self.lease.taken, self.lease.of.queue().clone());
-        Leased { item: self.item, lease: Lease { taken, open: true, of: Of::Owned(Box::new(queue)) } }
+        OwnedLease { item: self.item, taken: self.lease.taken, open: true, queue: self.lease.queue.clone() }
     }
 }
 
@@ -148,6 +131,63 @@ impl<T: Item> Deref for Leased<'_, T> {
 impl<T: Item + fmt::Debug> fmt::Debug for Leased<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leased").field("item", &self.item).field("attempt", &self.attempt()).finish()
+    }
+}
+
+/// A [`Leased`] that keeps its queue itself, so that it may be stored and go anywhere in the process.
+#[must_use = "a lease that is dropped is given back"]
+pub struct OwnedLease<T: Item> {
+    item: T,
+    taken: Taken,
+    /// Whether the lease has not ended yet.
+    open: bool,
+    queue: Queue<T>,
+}
+
+impl<T: Item> OwnedLease<T> {
+    /// The item is done with, and is never delivered again.
+    ///
+    /// # Errors
+    ///
+    /// `is_forked`: the lease is the parent's.
+    #[doc(alias = "task_done")]
+    pub fn ack(mut self) -> Result<()> {
+        let channel = &self.queue.channel;
+        channel.end(channel.body().life()?, self.taken);
+        self.open = false;
+        Ok(())
+    }
+
+    /// The item is delivered again, to anybody, or becomes a dead letter: what dropping does, by name.
+    pub fn nack(self) {
+        drop(self);
+    }
+
+    /// The how manieth delivery this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.taken.held.attempt
+    }
+}
+
+impl<T: Item> Deref for OwnedLease<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.item
+    }
+}
+
+impl<T: Item> Drop for OwnedLease<T> {
+    fn drop(&mut self) {
+        if self.open {
+            self.queue.channel.give_back(self.taken.held);
+        }
+    }
+}
+
+impl<T: Item + fmt::Debug> fmt::Debug for OwnedLease<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedLease").field("item", &self.item).field("attempt", &self.attempt()).finish()
     }
 }
 

@@ -59,7 +59,7 @@ pub use self::bytes::{Bytes, LeasedBytes, Slot};
 pub use self::codec::{Item, Plain};
 pub use self::ends::{Receiver, Sender};
 pub use self::integer::Integer;
-pub use self::lease::{DeadLetter, DeadLetters, Leased};
+pub use self::lease::{DeadLetter, DeadLetters, Leased, OwnedLease};
 pub use self::lock::{Lock, LockError, LockGuard};
 pub use self::mutex::Mutex;
 pub use self::observed::ReadOnly;

@@ -189,7 +189,9 @@ impl Channel {
             }
             (None, None) => 0,
         };
-        for (from, to) in from.iter().zip(to).take(words) {
+        // Cut to length first, so that the copy is a straight one.
+        let (from, to) = (from.get(..words).unwrap_or(from), to.get(..words).unwrap_or(to));
+        for (from, to) in from.iter().zip(to) {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         let held = self.leases().move_in(life, ticket, room);

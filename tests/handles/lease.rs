@@ -1,5 +1,5 @@
 use crate::received;
-use mutirao::{Leased, Plain, Queue};
+use mutirao::{OwnedLease, Plain, Queue};
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
@@ -105,7 +105,7 @@ fn a_lease_goes_to_another_thread_and_may_own_its_queue() {
     let borrowed = queue.lease().unwrap();
     sends(&borrowed);
     thread::scope(|scope| scope.spawn(|| borrowed.ack().unwrap()).join().unwrap());
-    let owned: Leased<'static, u32> = queue.lease().unwrap().into_owned();
+    let owned: OwnedLease<u32> = queue.lease().unwrap().into_owned();
     let other = queue.clone();
     drop(queue);
     thread::spawn(move || owned.ack().unwrap()).join().unwrap();
