@@ -257,7 +257,14 @@ impl<T: Item> Queue<T> {
     /// `is_forked`; `is_codec` or `is_corrupt` for bytes that are no item: it is gone.
     pub fn take_dead_letter(&self) -> Result<Option<DeadLetter<T>>> {
         let (life, leases) = (self.channel.body().life()?, self.channel.leases());
-        let Some(held) = leases.take_letter(life) else { return Ok(None) };
+        // Bounded by the letters that there are: each round ends one.
+        let held = loop {
+            match leases.take_letter(life) {
+                None => return Ok(None),
+                Some(held) if self.channel.was_leased_to_its_end::<T>(held) => leases.ack(life, held),
+                Some(held) => break held,
+            }
+        };
         let (raw, block) = self.channel.read_entry::<T>(held);
         self.channel.end(life, Taken { held, block });
         Ok(Some(DeadLetter { item: self.channel.decode(raw?)?, attempts: held.attempt }))
@@ -290,7 +297,8 @@ impl<T: Item> Queue<T> {
 
     fn wait_idle_until(&self, deadline: Deadline) -> Result<()> {
         let life = self.channel.body().life()?;
-        if self.channel.leases().wait_idle(life, &mut Patience::new(deadline)) {
+        let settle = || self.channel.skip_done::<T>(life);
+        if self.channel.leases().wait_idle(life, &mut Patience::new(deadline), settle) {
             return Ok(());
         }
         Err(life.why(Kind::Timeout { what: "waiting until the queue is idle" }.into()))

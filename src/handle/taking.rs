@@ -252,6 +252,28 @@ impl Channel {
         T::FIXED.is_none() && found.is_some_and(|item| self.block(item.block).is_none())
     }
 
+    /// Whether the item of this lease was done with by a holder who died before it could end the lease.
+    pub(crate) fn was_leased_to_its_end<T: Coded>(&self, held: Held) -> bool {
+        self.was_done::<T>(self.entry_words().payload(held.index))
+    }
+
+    /// Ends what the dead had done but not ended, where no consumer comes by.
+    #[cold]
+    pub(crate) fn skip_done<T: Coded>(&self, life: &Body) {
+        if T::FIXED.is_some() {
+            return;
+        }
+        let leases = self.leases();
+        leases.discard(life, |index| self.was_done::<T>(self.entry_words().payload(index)));
+        // Bounded by the cells that there are: each round frees one.
+        while let Ok(ticket) = leases.rescue(life) {
+            if !self.was_done::<T>(self.cells().payload(ticket.index)) {
+                return leases.ring().give_back(life, ticket);
+            }
+            leases.ring().free(life, ticket);
+        }
+    }
+
     /// The words of a block.
     fn block(&self, block: BlockRef) -> Option<&[AtomicU64]> {
         self.body().attachment().arena()?.words(block)

@@ -5,7 +5,7 @@
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::lease_word::{LeasePhase, LeaseWord};
 use crate::raw::leases::{Entries, Got, Held, Leases};
-use crate::raw::ring::{Slots, is_gone};
+use crate::raw::ring::{Refusal, Slots, is_gone};
 use crate::raw::ring_aside::Aside;
 use crate::raw::ring_word::Ticket;
 use crate::sync::{Ordering::Relaxed, Patience, mark, rested::Rested};
@@ -53,6 +53,12 @@ impl<S: Slots, E: Entries> Leases<'_, S, E> {
             return None;
         }
         (0..self.rules.entries()).find_map(|index| f(index, self.look(index)?))
+    }
+
+    /// As [`Ring::rescue`](crate::raw::ring::Ring::rescue): an item that was moved into an entry is not delivered from its
+    /// cell.
+    pub fn rescue(&self, life: &impl Liveness) -> Result<Ticket, Refusal> {
+        self.ring.rescue_beside(life, self)
     }
 
     /// How many items are leased, wait to be delivered again, and are dead letters.
@@ -130,8 +136,22 @@ impl<S: Slots, E: Entries> Leases<'_, S, E> {
         self.ring.is_idle() && self.find(still).is_none() && self.ring.tail_word() == tail
     }
 
-    /// Sleeps until nothing is queued and nothing is leased. False: the deadline passed.
-    pub fn wait_idle(&self, life: &impl Liveness, patience: &mut Patience) -> bool {
+    /// Frees the entries of items that wait to be delivered again and, as the caller can tell, were done with: their
+    /// holders died between the work's last act and the end of the lease.
+    pub fn discard(&self, life: &impl Liveness, is_done: impl Fn(u32) -> bool) {
+        self.find::<()>(|index, word| {
+            if word.phase() == LeasePhase::Waiting
+                && is_done(index)
+                && self.take(index, word, LeaseWord::leased(life.me(), word.attempt()))
+            {
+                self.ack(life, Held { index, attempt: word.attempt(), back: LeaseWord::FREE });
+            }
+            None
+        });
+    }
+
+    /// Sleeps until nothing is queued and nothing is leased; `settle` is called now and then. False: the deadline passed.
+    pub fn wait_idle(&self, life: &impl Liveness, patience: &mut Patience, settle: impl Fn()) -> bool {
         let space = self.ring.space();
         let mut woken = false;
         // Ends at the deadline, or when all is done.
@@ -152,7 +172,10 @@ impl<S: Slots, E: Entries> Leases<'_, S, E> {
                 Rested::DeadlinePassed => return self.is_idle(),
                 Rested::Looked => woken = true,
                 // What the dead had in hand is for others; a claim that came to nothing is in nobody's way.
-                Rested::SliceEnded => _ = self.recover(life),
+                Rested::SliceEnded => {
+                    self.recover(life);
+                    settle();
+                }
             }
         }
     }

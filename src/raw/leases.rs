@@ -28,7 +28,7 @@
 use crate::order;
 use crate::participant::Liveness;
 use crate::raw::lease_word::{LeasePhase, LeaseWord};
-use crate::raw::ring::{Ring, Slots, is_gone};
+use crate::raw::ring::{MOVED, Ring, Slots, is_gone};
 use crate::raw::ring_word::Ticket;
 use crate::sync::{AtomicU64, Ordering::Relaxed, publish_store};
 
@@ -187,18 +187,32 @@ impl<'a, S: Slots, E: Entries> Leases<'a, S, E> {
                 return Some(Room { index, back: kept });
             }
         }
-        let all = self.rules.common;
-        for ask in [false, true] {
-            for step in 0..all {
-                // Participants start at different places.
-                let index = (me.get().wrapping_mul(7).wrapping_add(step)) % all;
-                let word = self.look(index)?;
-                if self.is_vacant(life, word, ask) && self.take(index, word, LeaseWord::kept(me, 0)) {
-                    return Some(Room { index, back: LeaseWord::FREE });
+        // Again where one was lost to others: they may have freed it, not taken it.
+        for _ in 0..MOVED {
+            let mut lost = false;
+            for ask in [false, true] {
+                if let Some(room) = self.common_room(life, ask, &mut lost) {
+                    return Some(room);
                 }
+            }
+            if !lost {
+                break;
             }
         }
         None
+    }
+
+    fn common_room(&self, life: &impl Liveness, ask: bool, lost: &mut bool) -> Option<Room> {
+        let (me, all) = (life.me(), self.rules.common);
+        (0..all).find_map(|step| {
+            // Participants start at different places.
+            let index = (me.get().wrapping_mul(7).wrapping_add(step)) % all;
+            let word = self.look(index)?;
+            let is_vacant = self.is_vacant(life, word, ask);
+            let is_mine = is_vacant && self.take(index, word, LeaseWord::kept(me, 0));
+            *lost |= is_vacant && !is_mine;
+            is_mine.then_some(Room { index, back: LeaseWord::FREE })
+        })
     }
 
     fn is_vacant(&self, life: &impl Liveness, word: LeaseWord, ask: bool) -> bool {

@@ -60,8 +60,8 @@ pub(crate) fn refers(body: &Region, shape: [u64; 4], ticket: u64, block: BlockRe
     let ticket = Geometry::new(plan.capacity)?.unpack(ticket);
     let words = body.places::<AtomicU64>(plan.cells(), plan.cell_words()).ok()?;
     let cells = CellWords::new(words, plan.stride_words());
-    // Acquire by the proof of the sender's death.
-    let word = CellWord(cells.state(ticket.index)?.load(Ordering::Relaxed));
+    // Acquire: a living consumer who freed the cell had freed the block before, or moved it.
+    let word = CellWord(cells.state(ticket.index)?.load(crate::order!(place_look, Acquire)));
     let holds = matches!(word.phase(), Phase::Full | Phase::Reading) && word.lap() == ticket.lap();
     Some(holds && spilled(cells.payload(ticket.index)?).is_some_and(|found| found.block == block))
 }

@@ -2,7 +2,7 @@
 
 use crate::operations;
 use mutirao::testing::{Killed, begin, end};
-use mutirao::{Plain, Queue, Value};
+use mutirao::{Bytes, Plain, Queue, Value};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,6 +38,34 @@ fn comes_back((queue, next): &Stage, _: Killed) {
     assert!((1..=2).contains(&lease.attempt()), "attempt {}", lease.attempt());
     assert_eq!(number(&lease.ack().unwrap()), next.fetch_add(1));
     is_whole(queue);
+}
+
+/// Larger than a cell, and memory for a few of them only: what is lost at each kill is missed soon.
+const LARGE: usize = 20_000;
+
+fn large_stage(attempts: u32) -> Queue<Bytes> {
+    let options = Queue::options().capacity(3).leases(3).spill_bytes(256 << 10);
+    let queue = options.max_attempts(attempts).create().unwrap();
+    assert!(queue.try_recv().is_err());
+    queue
+}
+
+fn large() -> Bytes {
+    Bytes((0..LARGE).map(|i| (i % 251) as u8).collect())
+}
+
+/// All done without anybody receiving, or the item is there once and whole; and no memory is lost.
+fn large_is_whole(queue: &Queue<Bytes>) -> bool {
+    let is_left = queue.wait_idle_timeout(Duration::from_millis(300)).is_err();
+    if is_left {
+        assert_eq!(queue.recv_timeout(PATIENCE).unwrap(), large());
+    }
+    queue.wait_idle_timeout(PATIENCE).unwrap();
+    for _ in 0..2 {
+        (0..3).for_each(|_| queue.send_timeout(large(), PATIENCE).unwrap());
+        (0..3).for_each(|_| assert_eq!(queue.recv_timeout(PATIENCE).unwrap(), large()));
+    }
+    is_left
 }
 
 operations! {
@@ -130,5 +158,33 @@ operations! {
             }
             assert!(queue.try_lease().is_err_and(|e| e.is_would_block()));
             is_whole(queue);
+        };
+    large_send: || large_stage(0),
+        |queue| { let item = large(); begin(); queue.send(item).unwrap(); end() },
+        |queue, killed| assert!(large_is_whole(queue) || killed != Killed::After);
+    large_recv: || large_stage(0),
+        |queue| { queue.send(large()).unwrap(); begin(); queue.recv().unwrap(); end() },
+        |queue, killed| assert!(!large_is_whole(queue) || killed != Killed::After);
+    large_reserve_and_commit: || large_stage(0),
+        |queue| {
+            let item = large();
+            begin();
+            let mut slot = queue.reserve(LARGE).unwrap();
+            slot.write_at(0, &item.0).unwrap();
+            slot.commit().unwrap();
+            end();
+        },
+        |queue, killed| assert!(large_is_whole(queue) || killed != Killed::After);
+    large_lease_and_ack: || large_stage(0),
+        |queue| { queue.send(large()).unwrap(); begin(); queue.lease_in_place().unwrap().ack().unwrap(); end() },
+        |queue, killed| assert!(!large_is_whole(queue) || killed != Killed::After);
+    large_last_attempt: || large_stage(1),
+        |queue| { queue.send(large()).unwrap(); begin(); queue.lease_in_place().unwrap().ack().unwrap(); end() },
+        |queue, killed| {
+            match queue.take_dead_letter().unwrap() {
+                Some(letter) => assert!(letter.item == large() && killed != Killed::After),
+                None => _ = large_is_whole(queue),
+            }
+            large_is_whole(queue);
         };
 }

@@ -273,7 +273,7 @@ impl Actor {
                 self.lease_and_ack(false);
             }
             Idle => {
-                assert!(self.memory.leases().wait_idle(&self.life, &mut patient()));
+                assert!(self.memory.leases().wait_idle(&self.life, &mut patient(), || {}));
                 // What was done with each item is visible now.
                 self.memory.results.iter().for_each(|result| assert_eq!(result.get(), 1, "idle before all was done"));
                 self.memory.leases().ring().close();
