@@ -14,21 +14,47 @@ pub enum Call {
     Add,
     AddUnderMutex,
     AddUnderLock,
+    AddUnderRwLock,
+    AddInRange,
     Permit,
+    Name,
     Send,
     Recv,
+    SendJob,
+    DoJob,
+    SendLarge,
+    RecvLarge,
 }
 
 impl Call {
-    pub const ALL: [Self; 6] =
-        [Self::Add, Self::AddUnderMutex, Self::AddUnderLock, Self::Permit, Self::Send, Self::Recv];
+    pub const ALL: [Self; 13] = [
+        Self::Add,
+        Self::AddUnderMutex,
+        Self::AddUnderLock,
+        Self::AddUnderRwLock,
+        Self::AddInRange,
+        Self::Permit,
+        Self::Name,
+        Self::Send,
+        Self::Recv,
+        Self::SendJob,
+        Self::DoJob,
+        Self::SendLarge,
+        Self::RecvLarge,
+    ];
 
     /// How often at most it is done between two records.
     pub const fn times_max(self) -> u64 {
         match self {
-            Self::Send | Self::Recv => 8,
-            _ => 200,
+            Self::Add | Self::AddUnderMutex | Self::AddUnderLock => 200,
+            Self::AddUnderRwLock | Self::AddInRange | Self::Permit => 200,
+            _ => 8,
         }
+    }
+
+    /// Whether each time has a number of its own, counted from the first.
+    pub const fn sends(self) -> bool {
+        matches!(self, Self::Send | Self::SendJob | Self::SendLarge)
     }
 }
 

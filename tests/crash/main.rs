@@ -14,7 +14,7 @@ use mutirao::Process;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use worker::{Dice, PATIENCE, PERMITS, Stage, number_of, work};
+use worker::{Dice, PATIENCE, PERMITS, Stage, number_of, number_of_large, work};
 
 const WORKERS: usize = 5;
 
@@ -48,7 +48,9 @@ fn whatever_returned_is_true_after_any_number_of_kills() {
     }
     stage.stop.store(1).unwrap();
     workers.into_iter().for_each(|worker| worker.join().unwrap());
-    check(&stage, &crew.paths, kills);
+    let paths = std::mem::take(&mut crew.paths);
+    drop(crew);
+    check(stage, &paths, kills);
     std::fs::remove_dir_all(folder).unwrap();
 }
 
@@ -83,10 +85,38 @@ impl Tally {
     }
 }
 
-fn check(stage: &Stage, paths: &[PathBuf], kills: u64) {
+/// Of each item: was its sending confirmed, and how often was it received.
+#[derive(Default)]
+struct Traffic {
+    sent: BTreeMap<u64, bool>,
+    received: BTreeMap<u64, u32>,
+}
+
+impl Traffic {
+    fn receive(&mut self, item: u64) {
+        *self.received.entry(item).or_default() += 1;
+    }
+
+    /// Nothing twice, nothing invented, and of what was confirmed nothing gone but what killed receivers may have had.
+    fn check(&self, what: &str, taken: u64) {
+        let twice: Vec<_> = self.received.iter().filter(|(_, times)| **times > 1).collect();
+        assert!(twice.is_empty(), "{what}: received more than once: {twice:?}");
+        let invented: Vec<_> = self.received.keys().filter(|item| !self.sent.contains_key(item)).collect();
+        assert!(invented.is_empty(), "{what}: received, and nobody sent it: {invented:?}");
+        let is_gone = |item, confirmed: &bool| *confirmed && !self.received.contains_key(item);
+        let missing = self.sent.iter().filter(|(item, confirmed)| is_gone(item, confirmed)).count() as u64;
+        assert!(missing <= taken, "{what}: {missing} confirmed items are gone, receivers died with at most {taken}");
+    }
+}
+
+fn check(stage: Stage, paths: &[PathBuf], kills: u64) {
     let mut tally: BTreeMap<Call, Tally> = BTreeMap::new();
-    // Of each item: was its `send` confirmed, and how often was it received.
-    let (mut sent, mut received) = (BTreeMap::new(), BTreeMap::<u64, u32>::new());
+    let mut traffic: [Traffic; 3] = Default::default();
+    let which = |call| match call {
+        Call::Send | Call::Recv => 0,
+        Call::SendJob | Call::DoJob => 1,
+        _ => 2,
+    };
     // A worker that was killed before it opened its file has none.
     for entry in paths.iter().filter(|path| path.exists()).flat_map(history::read) {
         let count = tally.entry(entry.call).or_default();
@@ -94,13 +124,15 @@ fn check(stage: &Stage, paths: &[PathBuf], kills: u64) {
         if !entry.is_over {
             count.unknown += u64::from(entry.times) - entry.done.len() as u64;
         }
+        let items = &mut traffic[which(entry.call)];
         match entry.call {
-            Call::Send => {
+            call if call.sends() => {
                 // Items that were not confirmed may be there or not, unless the call was over: then they were refused.
                 let most = if entry.is_over { entry.done.len() as u64 } else { u64::from(entry.times) };
-                sent.extend((0..most).map(|n| entry.first + n).map(|item| (item, entry.done.contains(&item))));
+                let each = (0..most).map(|n| entry.first + n);
+                items.sent.extend(each.map(|item| (item, entry.done.contains(&item))));
             }
-            Call::Recv => entry.done.iter().for_each(|item| *received.entry(*item).or_default() += 1),
+            Call::Recv | Call::DoJob | Call::RecvLarge => entry.done.iter().for_each(|item| items.receive(*item)),
             _ => {}
         }
     }
@@ -110,30 +142,55 @@ fn check(stage: &Stage, paths: &[PathBuf], kills: u64) {
     assert!(of(Call::Add).allows(stage.counter.load()), "{} additions", stage.counter.load());
     let wide = *stage.wide.lock_timeout(PATIENCE).unwrap();
     assert!(wide.iter().all(|word| *word == wide[0]) && of(Call::AddUnderMutex).allows(wide[0]), "{wide:?}");
+    let many = *stage.many.write_timeout(PATIENCE).unwrap();
+    assert!(many.iter().all(|word| *word == many[0]) && of(Call::AddUnderRwLock).allows(many[0]), "{many:?}");
     let guarded = stage.guarded.get(1).unwrap();
     assert!(of(Call::AddUnderLock).allows(guarded), "{guarded} additions under the lock");
-
+    let in_ranges: u64 = [1, 3, 5, 7].map(|at| stage.pairs.get(at).unwrap()).iter().sum();
+    assert!(of(Call::AddInRange).allows(in_ranges), "{in_ranges} additions in ranges");
     // Every permit is there again, also those of the dead.
     drop(stage.semaphore.acquire_many_timeout(PERMITS, PATIENCE).unwrap());
 
-    // What is left in the queue, and then the queue is as good as new.
-    while let Ok(item) = stage.queue.recv_timeout(Duration::from_millis(300)) {
-        *received.entry(number_of(item)).or_default() += 1;
+    // What is left in the queues, and then they are as good as new.
+    let soon = Duration::from_millis(300);
+    while let Ok(item) = stage.queue.recv_timeout(soon) {
+        traffic[0].receive(number_of(item));
     }
-    for n in 0..worker::CAPACITY as u64 {
-        stage.queue.send_timeout(mutirao::Plain([n; 6]), PATIENCE).unwrap();
+    while let Ok(job) = stage.jobs.lease_timeout(soon) {
+        traffic[1].receive(number_of(job.ack().unwrap()));
     }
-    assert!(stage.queue.is_full());
-    for n in 0..worker::CAPACITY as u64 {
-        assert_eq!(number_of(stage.queue.recv_timeout(PATIENCE).unwrap()), n);
+    while let Ok(item) = stage.large.recv_timeout(soon) {
+        traffic[2].receive(number_of_large(&item));
     }
+    for (at, (what, recv)) in
+        [("items", Call::Recv), ("jobs", Call::DoJob), ("large items", Call::RecvLarge)].into_iter().enumerate()
+    {
+        traffic[at].check(what, of(recv).unknown);
+    }
+    stage.jobs.wait_idle_timeout(PATIENCE).unwrap();
+    stage.large.wait_idle_timeout(PATIENCE).unwrap();
+    for queue in [&stage.queue, &stage.jobs] {
+        for n in 0..worker::CAPACITY as u64 {
+            queue.send_timeout(mutirao::Plain([n; 6]), PATIENCE).unwrap();
+        }
+        assert!(queue.is_full());
+        for n in 0..worker::CAPACITY as u64 {
+            assert_eq!(number_of(queue.recv_timeout(PATIENCE).unwrap()), n);
+        }
+    }
+    memory_is_whole(stage);
+}
 
-    let twice: Vec<_> = received.iter().filter(|(_, times)| **times > 1).collect();
-    assert!(twice.is_empty(), "received more than once: {twice:?}");
-    let invented: Vec<_> = received.keys().filter(|item| !sent.contains_key(item)).collect();
-    assert!(invented.is_empty(), "received, and nobody sent it: {invented:?}");
-    // Receivers that were killed may have taken items with them, whole, before they could write that down.
-    let missing = sent.iter().filter(|(item, confirmed)| **confirmed && !received.contains_key(item)).count() as u64;
-    let taken = of(Call::Recv).unknown;
-    assert!(missing <= taken, "{missing} confirmed items are gone, receivers died with at most {taken}");
+/// With the objects gone, and what the dead had made, all memory is there again in one piece.
+fn memory_is_whole(stage: Stage) {
+    let shop = stage.shop.clone();
+    drop(stage);
+    for object in shop.objects() {
+        if let Some(name) = &object.name {
+            shop.remove(name).unwrap();
+        }
+    }
+    let most = (worker::MEMORY - worker::MEMORY / 32) as usize;
+    let all = mutirao::Array::<u8>::new_in(&shop, most);
+    assert!(all.is_ok(), "{}\n{}", all.unwrap_err(), shop.inspect());
 }

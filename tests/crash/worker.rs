@@ -1,45 +1,61 @@
 //! One of the processes that use everything at once, until it is killed or told to stop.
 
 use crate::history::{Call, History};
-use mutirao::{Array, Lock, LockError, Mutex, Plain, Queue, Semaphore, Value};
+use mutirao::{Array, Bytes, Lock, LockError, Mutex, Plain, Queue, RwLock, Segment, Semaphore, Value};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// More than anybody ever has to wait, less than for ever.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long one waits for an item, or for room.
+const BRIEFLY: Duration = Duration::from_millis(3);
 pub const PERMITS: u32 = 3;
 pub const CAPACITY: usize = 16;
+/// The most bytes of the memory that all objects share.
+pub const MEMORY: u64 = 8 << 20;
 
 /// An item: its number in every word, so that a torn one shows.
 pub type Item = Plain<[u64; 6]>;
 
-/// Everything that is shared.
+/// Everything that is shared, in one segment.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Stage {
+    pub shop: Segment,
     pub stop: Value<u32>,
     pub counter: Value<u64>,
     pub wide: Mutex<[u64; 8]>,
+    pub many: RwLock<[u64; 8]>,
     pub lock: Lock,
     /// Two numbers that are equal whenever the lock is not held, unless its holder died.
     pub guarded: Array<u64>,
+    /// Pairs of numbers that are equal whenever their range is not held, unless its holder died.
+    pub pairs: Array<u64>,
     pub semaphore: Semaphore,
     pub queue: Queue<Item>,
-    /// How often a holder of the lock was found dead, and the guarded numbers different.
+    pub jobs: Queue<Item>,
+    pub large: Queue<Bytes>,
+    /// How often a holder was found dead, and what it guarded half changed.
     pub repaired: Value<u64>,
 }
 
 impl Stage {
     pub fn new() -> mutirao::Result<Self> {
+        let shop = Segment::anonymous(MEMORY)?;
         Ok(Self {
-            stop: Value::new(0)?,
-            counter: Value::new(0)?,
-            wide: Mutex::new([0; 8])?,
-            lock: Lock::new()?,
-            guarded: Array::new(2)?,
-            semaphore: Semaphore::new(PERMITS)?,
-            queue: Queue::new(CAPACITY)?,
-            repaired: Value::new(0)?,
+            stop: Value::new_in(&shop, 0)?,
+            counter: Value::new_in(&shop, 0)?,
+            wide: Mutex::new_in(&shop, [0; 8])?,
+            many: RwLock::new_in(&shop, [0; 8])?,
+            lock: Lock::new_in(&shop)?,
+            guarded: Array::new_in(&shop, 2)?,
+            pairs: Array::new_in(&shop, 8)?,
+            semaphore: Semaphore::new_in(&shop, PERMITS)?,
+            queue: Queue::new_in(&shop, CAPACITY)?,
+            jobs: Queue::options().capacity(CAPACITY).leases(CAPACITY).create_in(&shop)?,
+            large: Queue::new_in(&shop, CAPACITY)?,
+            repaired: Value::new_in(&shop, 0)?,
+            shop,
         })
     }
 }
@@ -68,29 +84,47 @@ pub fn work((stage, number, seed, path): (Stage, u64, u64, PathBuf)) {
     while stage.stop.load() == 0 {
         let call = Call::ALL[dice.below(Call::ALL.len() as u64) as usize];
         let times = 1 + dice.below(call.times_max()) as u32;
-        match call {
-            Call::Send => {
-                let first = number << 32 | sent;
-                let mut next = first;
-                history.of(call, first, times, || {
-                    next += 1;
-                    send(&stage, next - 1)
-                });
-                sent += u64::from(times);
-            }
-            _ => history.of(call, 0, times, || once(&stage, call)),
+        if call.sends() {
+            let first = number << 32 | sent;
+            let mut next = first;
+            history.of(call, first, times, || {
+                next += 1;
+                send(&stage, call, next - 1)
+            });
+            sent += u64::from(times);
+        } else {
+            history.of(call, 0, times, || once(&stage, call, number));
         }
     }
 }
 
-fn send(stage: &Stage, number: u64) -> Option<u64> {
-    match stage.queue.send_timeout(Plain([number; 6]), Duration::from_millis(3)) {
+fn send(stage: &Stage, call: Call, number: u64) -> Option<u64> {
+    let item = Plain([number; 6]);
+    let sent = match call {
+        Call::Send => stage.queue.send_timeout(item, BRIEFLY).map_err(|e| e.error().is_timeout()),
+        Call::SendJob => stage.jobs.send_timeout(item, BRIEFLY).map_err(|e| e.error().is_timeout()),
+        _ => stage.large.send_timeout(large(number), BRIEFLY).map_err(|e| e.error().is_timeout()),
+    };
+    match sent {
         Ok(()) => Some(number),
-        Err(error) => {
-            assert!(error.error().is_timeout(), "{error}");
+        Err(timed_out) => {
+            assert!(timed_out, "{call:?} was refused");
             None
         }
     }
+}
+
+/// An item of up to 20 000 bytes, its number in every word.
+fn large(number: u64) -> Bytes {
+    let words = 1 + (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % 2500;
+    Bytes(std::iter::repeat_n(number.to_le_bytes(), words).flatten().collect())
+}
+
+/// The number of a large item that came whole.
+pub fn number_of_large(item: &Bytes) -> u64 {
+    let number = u64::from_le_bytes(item.0[..8].try_into().expect("8 bytes"));
+    assert!(*item == large(number), "a torn item of {} bytes", item.0.len());
+    number
 }
 
 /// The number of an item that came whole.
@@ -99,7 +133,7 @@ pub fn number_of(Plain(words): Item) -> u64 {
     words[0]
 }
 
-fn once(stage: &Stage, call: Call) -> Option<u64> {
+fn once(stage: &Stage, call: Call, me: u64) -> Option<u64> {
     match call {
         Call::Add => Some(stage.counter.fetch_add(1)),
         Call::AddUnderMutex => {
@@ -133,13 +167,59 @@ fn once(stage: &Stage, call: Call) -> Option<u64> {
             let _permit = stage.semaphore.acquire_timeout(PATIENCE).expect("a permit");
             Some(0)
         }
-        Call::Recv => match stage.queue.recv_timeout(Duration::from_millis(3)) {
-            Ok(item) => Some(number_of(item)),
-            Err(error) => {
-                assert!(error.is_timeout(), "{error}");
-                None
+        Call::AddUnderRwLock => {
+            {
+                let guard = stage.many.read_timeout(PATIENCE).expect("to read");
+                assert!(guard.iter().all(|word| *word == guard[0]), "torn under the lock: {:?}", *guard);
             }
-        },
-        Call::Send => None,
+            let mut guard = stage.many.write_timeout(PATIENCE).expect("to write");
+            guard.iter_mut().for_each(|word| *word += 1);
+            Some(guard[0])
+        }
+        Call::AddInRange => Some(add_in_range(stage, 2 * (me % 4) as usize)),
+        Call::Name => {
+            let name = format!("of {me}");
+            let made = Array::<u64>::create(&stage.shop, &name, 600).expect("a name of my own");
+            made.fill(me).expect("mine");
+            let found = Array::<u64>::open(&stage.shop, &name).expect("made above");
+            assert!(found.view(..).expect("mine").iter().all(|word| word == me), "another's memory");
+            stage.shop.remove(&name).expect("made above");
+            Some(0)
+        }
+        Call::Recv => received(stage.queue.recv_timeout(BRIEFLY)).map(number_of),
+        Call::RecvLarge => received(stage.large.recv_timeout(BRIEFLY)).map(|item| number_of_large(&item)),
+        Call::DoJob => {
+            let job = received(stage.jobs.lease_timeout(BRIEFLY))?;
+            let number = number_of(*job);
+            job.ack().expect("mine");
+            Some(number)
+        }
+        Call::Send | Call::SendJob | Call::SendLarge => None,
     }
+}
+
+fn received<T>(got: mutirao::Result<T>) -> Option<T> {
+    got.inspect_err(|error| assert!(error.is_timeout(), "{error}")).ok()
+}
+
+fn add_in_range(stage: &Stage, at: usize) -> u64 {
+    let mut guard = match stage.pairs.write_timeout(at..at + 2, PATIENCE) {
+        Ok(guard) => guard,
+        Err(LockError::OwnerDied(mut guard)) => {
+            let (one, other) = (guard.get(0).expect("held"), guard.get(1).expect("held"));
+            if one != other {
+                stage.repaired.fetch_add(1);
+            }
+            // The second one was written last.
+            guard.set(0, other).expect("held");
+            guard.mark_consistent().expect("held");
+            guard
+        }
+        Err(LockError::Failed(error)) => panic!("the range: {error}"),
+    };
+    let (one, other) = (guard.get(0).expect("held"), guard.get(1).expect("held"));
+    assert_eq!(one, other, "somebody else is in, or was and died unnoticed");
+    guard.set(0, one + 1).expect("held");
+    guard.set(1, one + 1).expect("held");
+    one
 }
