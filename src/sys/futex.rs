@@ -54,6 +54,7 @@ fn timespec(ns: u64) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::{wait, wait_two, wake};
+    use crate::sys::clock;
     use core::sync::atomic::AtomicU32;
 
     #[test]
@@ -62,6 +63,18 @@ mod tests {
         assert!(!wait(&word, 0, u64::MAX));
         assert_ne!(wait_two((&word, 1), (&AtomicU32::new(7), 6), u64::MAX / 2), Some(true));
         wake(&word, 1);
+    }
+
+    #[test]
+    fn a_sleep_is_by_the_monotonic_clock() {
+        let (word, a_while) = (AtomicU32::new(1), 30_000_000);
+        // By the wall clock, decades ahead, such an end would have passed long ago.
+        let begun = clock::now_ns();
+        if wait_two((&word, 1), (&word, 1), begun + a_while) == Some(true) {
+            assert!(clock::now_ns() >= begun + a_while);
+        }
+        let begun = clock::now_ns();
+        assert!(wait(&word, 1, a_while) && clock::now_ns() >= begun + a_while);
     }
 
     #[test]
