@@ -11,6 +11,7 @@ mod catalog;
 mod leases;
 mod locked;
 mod queue;
+mod recoverers;
 mod segments;
 mod words;
 
