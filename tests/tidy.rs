@@ -299,9 +299,22 @@ fn machine_paths(tree: &Tree) -> Vec<String> {
     found
 }
 
+/// What `docs/crash.md` says a claim is shown by, is there: a test, a model, or an operation that is killed.
+fn shown(tree: &Tree) -> Vec<String> {
+    let Some(page) = tree.file("docs/crash.md") else { return Vec::new() };
+    let tests: Vec<_> = tree.files.iter().filter(|file| file.path.starts_with("tests/")).collect();
+    let is_there = |name: &str| {
+        let (test, operation) = (format!("fn {name}("), format!(" {name}: "));
+        tests.iter().any(|file| file.text.contains(&test) || file.text.contains(&operation))
+    };
+    let paragraphs = page.text.split("\n\n").filter(|paragraph| paragraph.starts_with("Shown by "));
+    let names = paragraphs.flat_map(|paragraph| paragraph.split('`').skip(1).step_by(2));
+    names.filter(|name| !is_there(name)).map(|name| format!("docs/crash.md: `{name}` is no test")).collect()
+}
+
 type Rule = fn(&Tree) -> Vec<String>;
 
-const RULES: [(&str, Rule); 11] = [
+const RULES: [(&str, Rule); 12] = [
     ("floors", floors),
     ("door plates", door_plates),
     ("file lengths", file_lengths),
@@ -313,6 +326,7 @@ const RULES: [(&str, Rule); 11] = [
     ("file names", file_names),
     ("left over", left_over),
     ("machine paths", machine_paths),
+    ("shown", shown),
 ];
 
 #[test]
@@ -845,6 +859,15 @@ fn an_edge_without_its_row_and_a_row_without_its_edge_are_found() {
     is_found(edges, &[("docs/ordering.md", docs)], "order!(gone");
     is_found(edges, &[("docs/ordering.md", docs)], "order!(also_gone");
     is_found(edges, &[("docs/ordering.md", docs)], "2 rows");
+}
+
+#[test]
+fn a_claim_without_its_test_is_found() {
+    let page = ("docs/crash.md", "# Deaths\n\nShown by `a_death`; killed:\n`an_end`.\n");
+    is_found(shown, &[page], "`a_death` is no test");
+    is_found(shown, &[page, ("tests/deaths.rs", "fn a_death() {}\n")], "`an_end` is no test");
+    let there = [page, ("tests/deaths.rs", "fn a_death() {}\noperations! {\n    an_end: f;\n}\n")];
+    assert!(shown(&house(&there)).is_empty());
 }
 
 #[test]
