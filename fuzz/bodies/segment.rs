@@ -4,6 +4,7 @@
 //! overwrite parts of it: a copy that is attached afterwards, as a stranger would send it, or the segment
 //! under a living handle, as a hostile neighbour would do it.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -147,13 +148,18 @@ fn whole(kind: Kind) -> Segment {
     }
 }
 
+thread_local! {
+    /// Handles on objects of the last segment that was made.
+    static HELD: RefCell<Option<(Lock, Value<u64>)>> = const { RefCell::new(None) };
+}
+
 /// Many objects in one segment: with a name, without, and one that was removed and is still held.
 fn catalogued() -> Segment {
     let segment = Segment::options().participants(4).objects(14).anonymous(128 << 10).expect("a segment");
     Handles::create(&segment).expect("room for all");
     let held = (Lock::create(&segment, "removed").expect("room"), Value::new_in(&segment, 1u64).expect("room"));
     segment.remove("removed").expect("it is there");
-    core::mem::forget(held);
+    HELD.replace(Some(held));
     segment
 }
 
