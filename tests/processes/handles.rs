@@ -5,27 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
-use crate::stage::{Meeting, Watchdog, report_to};
-
-/// A watchdog that prints what the segments say of themselves.
-fn watchdog(test: &'static str, segments: &[&Segment]) -> Watchdog {
-    let segments: Vec<Segment> = segments.iter().map(|segment| (*segment).clone()).collect();
-    Watchdog::with_report(test, move || segments.iter().map(|segment| format!("{}\n", segment.inspect())).collect())
-}
-
-/// Says that it is there, and stays until it is killed.
-fn stay(path: PathBuf) -> ! {
-    let _stream = report_to(path, "here");
-    loop {
-        std::thread::park();
-    }
-}
-
-/// Kills a child and waits until it is gone.
-fn kill(child: Process) {
-    child.kill().unwrap();
-    assert!(child.join().unwrap_err().is_child_failure());
-}
+use crate::stage::{Meeting, kill, report_to, stay, watchdog};
 
 #[test]
 fn four_processes_count_together() {
@@ -89,7 +69,7 @@ fn a_killed_owner_of_a_lock_is_reported() {
     let meeting = Meeting::new("lock");
     let work = |(lock, path): (Lock, PathBuf)| {
         let _guard = lock.lock().unwrap();
-        stay(path)
+        stay(path, "here")
     };
     let child = Process::spawn(work, (lock.clone(), meeting.path())).unwrap();
     let _stream = meeting.next();
@@ -110,7 +90,7 @@ fn a_sleeper_gets_the_lock_of_the_dead() {
     let (first, second) = (Meeting::new("lock-first"), Meeting::new("lock-second"));
     let hold = |(lock, path): (Lock, PathBuf)| {
         let _guard = lock.lock().unwrap();
-        stay(path)
+        stay(path, "here")
     };
     let child = Process::spawn(hold, (lock.clone(), first.path())).unwrap();
     let _stream = first.next();
@@ -133,7 +113,7 @@ fn a_mutex_keeps_its_last_commit() {
         *mutex.lock().unwrap() = [2; 8];
         let mut guard = mutex.lock().unwrap();
         *guard = [3; 8];
-        stay(path)
+        stay(path, "here")
     };
     let child = Process::spawn(work, (mutex.clone(), meeting.path())).unwrap();
     let _stream = meeting.next();
@@ -150,7 +130,7 @@ fn a_permit_of_the_dead_comes_back() {
     let meeting = Meeting::new("permit");
     let work = |(semaphore, path): (Semaphore, PathBuf)| {
         let _permits = semaphore.acquire_many(2).unwrap();
-        stay(path)
+        stay(path, "here")
     };
     let child = Process::spawn(work, (semaphore.clone(), meeting.path())).unwrap();
     let _stream = meeting.next();
@@ -266,7 +246,7 @@ fn a_receiver_does_not_wait_for_dead_senders() {
     let work = |(queue, path): (Queue<u32>, PathBuf)| {
         let sender = queue.sender().unwrap();
         sender.send(1).unwrap();
-        stay(path)
+        stay(path, "here")
     };
     let child = Process::spawn(work, (queue.clone(), meeting.path())).unwrap();
     let _stream = meeting.next();

@@ -1,19 +1,9 @@
 //! Workers that lease, and are killed at it: every job is done, none is acknowledged twice.
 
-use mutirao::{Array, Bytes, Plain, Process, Queue, Segment, Value};
+use mutirao::{Array, Bytes, Plain, Process, Queue, Value};
 use std::path::PathBuf;
 
-use crate::stage::{Meeting, Watchdog, report_to};
-
-fn watchdog(test: &'static str, segments: &[&Segment]) -> Watchdog {
-    let segments: Vec<Segment> = segments.iter().map(|segment| (*segment).clone()).collect();
-    Watchdog::with_report(test, move || segments.iter().map(|segment| format!("{}\n", segment.inspect())).collect())
-}
-
-fn kill(child: Process) {
-    child.kill().unwrap();
-    assert!(child.join().unwrap_err().is_child_failure());
-}
+use crate::stage::{Meeting, kill, report_to, watchdog};
 
 /// Leases a job, says so, and stays until it is killed.
 fn hold((jobs, path): (Queue<String>, PathBuf)) {

@@ -4,25 +4,7 @@ use mutirao::{Lock, Mutex, Process, Queue, Segment, Value};
 use std::path::PathBuf;
 
 use crate::handles::in_a_fork;
-use crate::stage::{Dir, Meeting, Watchdog, report_to};
-
-fn watchdog(test: &'static str, segment: &Segment) -> Watchdog {
-    let segment = segment.clone();
-    Watchdog::with_report(test, move || segment.inspect().to_string())
-}
-
-/// Says a line, and stays until it is killed.
-fn stay(path: PathBuf, line: &str) -> ! {
-    let _stream = report_to(path, line);
-    loop {
-        std::thread::park();
-    }
-}
-
-fn kill(child: Process) {
-    child.kill().unwrap();
-    assert!(child.join().unwrap_err().is_child_failure());
-}
+use crate::stage::{Dir, Meeting, kill, report_to, stay, watchdog};
 
 /// Opens everything by name, as a program would that nobody gave a handle.
 fn meet((dir, rounds): (PathBuf, u64)) -> u64 {
@@ -42,7 +24,7 @@ fn meet((dir, rounds): (PathBuf, u64)) -> u64 {
 fn strangers_meet_by_name() {
     let dir = Dir::new("strangers");
     let shop = dir.options().create("shop", 4 << 20).unwrap();
-    let _watchdog = watchdog("strangers_meet_by_name", &shop);
+    let _watchdog = watchdog("strangers_meet_by_name", &[&shop]);
     let children: Vec<_> = (0..3).map(|_| Process::spawn(meet, (dir.path(), 200)).unwrap()).collect();
     let mut done: Vec<_> = children.into_iter().map(|child| child.join().unwrap()).collect();
     done.sort_unstable();
@@ -55,7 +37,7 @@ fn strangers_meet_by_name() {
 #[test]
 fn of_many_processes_that_create_a_name_one_succeeds() {
     let shop = Segment::anonymous(4 << 20).unwrap();
-    let _watchdog = watchdog("of_many_processes_that_create_a_name_one_succeeds", &shop);
+    let _watchdog = watchdog("of_many_processes_that_create_a_name_one_succeeds", &[&shop]);
     let create = |shop: Segment| -> Vec<bool> {
         (0..100).map(|n| Value::create(&shop, &format!("object {n}"), n).is_ok()).collect()
     };
@@ -70,7 +52,7 @@ fn of_many_processes_that_create_a_name_one_succeeds() {
 #[test]
 fn what_a_killed_process_held_is_freed_by_others() {
     let shop = Segment::options().objects(4).anonymous(1 << 20).unwrap();
-    let _watchdog = watchdog("what_a_killed_process_held_is_freed_by_others", &shop);
+    let _watchdog = watchdog("what_a_killed_process_held_is_freed_by_others", &[&shop]);
     let meeting = Meeting::new("held");
     let hold = |(shop, path): (Segment, PathBuf)| {
         let _named = Lock::create(&shop, "named").unwrap();
@@ -95,7 +77,7 @@ fn what_a_killed_process_held_is_freed_by_others() {
 #[test]
 fn a_removed_object_is_freed_although_its_last_holder_was_killed() {
     let shop = Segment::anonymous(1 << 20).unwrap();
-    let _watchdog = watchdog("a_removed_object_is_freed_although_its_last_holder_was_killed", &shop);
+    let _watchdog = watchdog("a_removed_object_is_freed_although_its_last_holder_was_killed", &[&shop]);
     let meeting = Meeting::new("removed");
     let hold = |(shop, path): (Segment, PathBuf)| {
         let lock = Lock::open(&shop, "lock").unwrap();
@@ -113,7 +95,7 @@ fn a_removed_object_is_freed_although_its_last_holder_was_killed() {
 #[test]
 fn removal_ends_the_calls_of_other_processes() {
     let shop = Segment::anonymous(1 << 20).unwrap();
-    let _watchdog = watchdog("removal_ends_the_calls_of_other_processes", &shop);
+    let _watchdog = watchdog("removal_ends_the_calls_of_other_processes", &[&shop]);
     let orders = Queue::<u64>::create(&shop, "orders", 4).unwrap();
     let meeting = Meeting::new("waits");
     let wait = |(shop, path): (Segment, PathBuf)| {
@@ -131,7 +113,7 @@ fn removal_ends_the_calls_of_other_processes() {
 #[test]
 fn handles_of_objects_among_others_travel() {
     let shop = Segment::anonymous(1 << 20).unwrap();
-    let _watchdog = watchdog("handles_of_objects_among_others_travel", &shop);
+    let _watchdog = watchdog("handles_of_objects_among_others_travel", &[&shop]);
     let work = |(orders, count): (Queue<u64>, Value<u64>)| {
         while let Ok(n) = orders.recv() {
             count.fetch_add(n);
@@ -152,7 +134,7 @@ fn handles_of_objects_among_others_travel() {
 #[test]
 fn an_argument_lives_until_the_child_has_it() {
     let shop = Segment::anonymous(1 << 20).unwrap();
-    let _watchdog = watchdog("an_argument_lives_until_the_child_has_it", &shop);
+    let _watchdog = watchdog("an_argument_lives_until_the_child_has_it", &[&shop]);
     let child = Process::spawn(|value: Value<u64>| value.load(), Value::new_in(&shop, 5).unwrap()).unwrap();
     assert_eq!(child.join().unwrap(), 5);
 }
@@ -161,7 +143,7 @@ fn an_argument_lives_until_the_child_has_it() {
 #[test]
 fn a_handle_in_an_item_lives_in_the_queues_own_segment() {
     let shop = Segment::anonymous(1 << 20).unwrap();
-    let _watchdog = watchdog("a_handle_in_an_item_lives_in_the_queues_own_segment", &shop);
+    let _watchdog = watchdog("a_handle_in_an_item_lives_in_the_queues_own_segment", &[&shop]);
     let questions = Queue::<(u64, Queue<u64>)>::create(&shop, "questions", 4).unwrap();
     let answer = |shop: Segment| {
         let questions = Queue::<(u64, Queue<u64>)>::open(&shop, "questions").unwrap();
@@ -185,7 +167,7 @@ fn a_handle_in_an_item_lives_in_the_queues_own_segment() {
 #[test]
 fn a_forked_child_holds_only_what_it_reattaches() {
     let shop = Segment::anonymous(1 << 20).unwrap();
-    let _watchdog = watchdog("a_forked_child_holds_only_what_it_reattaches", &shop);
+    let _watchdog = watchdog("a_forked_child_holds_only_what_it_reattaches", &[&shop]);
     let work = |shop: Segment| -> (String, usize, bool) {
         let value = Value::new_in(&shop, [1_u64; 3]).unwrap();
         let said = in_a_fork(|| {
@@ -206,7 +188,7 @@ fn a_forked_child_holds_only_what_it_reattaches() {
 #[test]
 fn a_handle_of_a_removed_object_arrives_as_a_reason() {
     let shop = Segment::anonymous(1 << 20).unwrap();
-    let _watchdog = watchdog("a_handle_of_a_removed_object_arrives_as_a_reason", &shop);
+    let _watchdog = watchdog("a_handle_of_a_removed_object_arrives_as_a_reason", &[&shop]);
     let value = Value::create(&shop, "value", 1_u64).unwrap();
     let questions = Queue::<Value<u64>>::new_in(&shop, 4).unwrap();
     questions.send(value.clone()).unwrap();

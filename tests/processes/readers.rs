@@ -1,36 +1,18 @@
 //! Readers and writers of a `RwLock` and of an array's ranges, killed while they hold them.
 
-use mutirao::{Array, LockError, Process, RwLock, Segment};
+use mutirao::{Array, LockError, Process, RwLock};
 use std::path::PathBuf;
 
-use crate::stage::{Meeting, Watchdog, report_to};
-
-fn watchdog(test: &'static str, segment: &Segment) -> Watchdog {
-    let segment = segment.clone();
-    Watchdog::with_report(test, move || segment.inspect().to_string())
-}
-
-/// Says that it is there, and stays until it is killed.
-fn stay(path: PathBuf) -> ! {
-    let _stream = report_to(path, "here");
-    loop {
-        std::thread::park();
-    }
-}
-
-fn kill(child: Process) {
-    child.kill().unwrap();
-    assert!(child.join().unwrap_err().is_child_failure());
-}
+use crate::stage::{Meeting, kill, report_to, stay, watchdog};
 
 #[test]
 fn a_killed_reader_keeps_no_writer_out() {
     let lock = RwLock::new([1_u64; 4]).unwrap();
-    let _watchdog = watchdog("a_killed_reader_keeps_no_writer_out", lock.segment());
+    let _watchdog = watchdog("a_killed_reader_keeps_no_writer_out", &[lock.segment()]);
     let (first, second) = (Meeting::new("rw-reader"), Meeting::new("rw-writer"));
     let read = |(lock, path): (RwLock<[u64; 4]>, PathBuf)| {
         let _guards = (lock.read().unwrap(), lock.read().unwrap());
-        stay(path)
+        stay(path, "here")
     };
     let reader = Process::spawn(read, (lock.clone(), first.path())).unwrap();
     let _stream = first.next();
@@ -53,13 +35,13 @@ fn a_killed_reader_keeps_no_writer_out() {
 #[test]
 fn a_killed_writer_leaves_the_last_commit() {
     let lock = RwLock::new([1_u64; 8]).unwrap();
-    let _watchdog = watchdog("a_killed_writer_leaves_the_last_commit", lock.segment());
+    let _watchdog = watchdog("a_killed_writer_leaves_the_last_commit", &[lock.segment()]);
     let meeting = Meeting::new("rw-last");
     let write = |(lock, path): (RwLock<[u64; 8]>, PathBuf)| {
         *lock.write().unwrap() = [2; 8];
         let mut guard = lock.write().unwrap();
         *guard = [3; 8];
-        stay(path)
+        stay(path, "here")
     };
     let writer = Process::spawn(write, (lock.clone(), meeting.path())).unwrap();
     let _stream = meeting.next();
@@ -78,11 +60,11 @@ fn a_killed_writer_leaves_the_last_commit() {
 #[test]
 fn a_sleeping_reader_survives_the_writer() {
     let lock = RwLock::new(1_u32).unwrap();
-    let _watchdog = watchdog("a_sleeping_reader_survives_the_writer", lock.segment());
+    let _watchdog = watchdog("a_sleeping_reader_survives_the_writer", &[lock.segment()]);
     let (first, second) = (Meeting::new("rw-hold"), Meeting::new("rw-sleep"));
     let write = |(lock, path): (RwLock<u32>, PathBuf)| {
         let _guard = lock.write().unwrap();
-        stay(path)
+        stay(path, "here")
     };
     let writer = Process::spawn(write, (lock.clone(), first.path())).unwrap();
     let _stream = first.next();
@@ -99,12 +81,12 @@ fn a_sleeping_reader_survives_the_writer() {
 #[test]
 fn the_range_of_a_killed_writer_is_damaged_until_it_is_repaired() {
     let array = Array::<u64>::new(100).unwrap();
-    let _watchdog = watchdog("the_range_of_a_killed_writer_is_damaged_until_it_is_repaired", array.segment());
+    let _watchdog = watchdog("the_range_of_a_killed_writer_is_damaged_until_it_is_repaired", &[array.segment()]);
     let meeting = Meeting::new("range-writer");
     let work = |(array, path): (Array<u64>, PathBuf)| {
         let mut guard = array.write(10..30).unwrap();
         guard.set(0, 9).unwrap();
-        stay(path)
+        stay(path, "here")
     };
     let child = Process::spawn(work, (array.clone(), meeting.path())).unwrap();
     let _stream = meeting.next();
@@ -132,11 +114,11 @@ fn the_range_of_a_killed_writer_is_damaged_until_it_is_repaired() {
 #[test]
 fn the_range_of_a_killed_reader_is_free() {
     let array = Array::<u8>::new(10).unwrap();
-    let _watchdog = watchdog("the_range_of_a_killed_reader_is_free", array.segment());
+    let _watchdog = watchdog("the_range_of_a_killed_reader_is_free", &[array.segment()]);
     let (first, second) = (Meeting::new("range-reader"), Meeting::new("range-waiter"));
     let read = |(array, path): (Array<u8>, PathBuf)| {
         let _guard = array.read(..).unwrap();
-        stay(path)
+        stay(path, "here")
     };
     let reader = Process::spawn(read, (array.clone(), first.path())).unwrap();
     let _stream = first.next();
@@ -156,7 +138,7 @@ fn the_range_of_a_killed_reader_is_free() {
 fn readers_and_writers_are_killed_at_any_moment() {
     type Both = (RwLock<[u64; 4]>, Array<u64>);
     let (lock, array) = (RwLock::new([0_u64; 4]).unwrap(), Array::<u64>::new(8).unwrap());
-    let _watchdog = watchdog("readers_and_writers_are_killed_at_any_moment", lock.segment());
+    let _watchdog = watchdog("readers_and_writers_are_killed_at_any_moment", &[lock.segment()]);
     fn turn((lock, array): &Both, n: u64) {
         lock.write().unwrap().iter_mut().for_each(|word| *word += 1);
         let seen = lock.read().unwrap();
