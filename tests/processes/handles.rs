@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 
-use crate::stage::{Meeting, kill, report_to, stay, watchdog};
+use crate::roles::{kill, stay, watchdog};
+use crate::stage::{Meeting, report_to};
 
 #[test]
 fn four_processes_count_together() {

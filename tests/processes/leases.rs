@@ -3,7 +3,8 @@
 use mutirao::{Array, Bytes, Plain, Process, Queue, Value};
 use std::path::PathBuf;
 
-use crate::stage::{Meeting, kill, report_to, watchdog};
+use crate::roles::{kill, watchdog};
+use crate::stage::{Meeting, report_to};
 
 /// Leases a job, says so, and stays until it is killed.
 fn hold((jobs, path): (Queue<String>, PathBuf)) {

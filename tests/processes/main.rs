@@ -9,4 +9,5 @@ mod names;
 mod proof;
 mod readers;
 mod results;
+mod roles;
 mod stage;

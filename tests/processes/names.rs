@@ -4,7 +4,8 @@ use mutirao::{Lock, Mutex, Process, Queue, Segment, Value};
 use std::path::PathBuf;
 
 use crate::handles::in_a_fork;
-use crate::stage::{Dir, Meeting, kill, report_to, stay, watchdog};
+use crate::roles::{kill, stay, watchdog};
+use crate::stage::{Dir, Meeting, report_to};
 
 /// Opens everything by name, as a program would that nobody gave a handle.
 fn meet((dir, rounds): (PathBuf, u64)) -> u64 {

@@ -3,7 +3,8 @@
 use mutirao::{Array, LockError, Process, RwLock};
 use std::path::PathBuf;
 
-use crate::stage::{Meeting, kill, report_to, stay, watchdog};
+use crate::roles::{kill, stay, watchdog};
+use crate::stage::{Meeting, report_to};
 
 #[test]
 fn a_killed_reader_keeps_no_writer_out() {

@@ -1,6 +1,5 @@
 //! What the tests share: a watchdog, and a meeting point for processes that holds no shared memory.
 
-use mutirao::{Process, Segment};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -28,26 +27,6 @@ impl Watchdog {
         });
         Self { _alive: alive }
     }
-}
-
-/// A watchdog that prints what the segments say of themselves.
-pub fn watchdog(test: &'static str, segments: &[&Segment]) -> Watchdog {
-    let segments: Vec<Segment> = segments.iter().map(|segment| (*segment).clone()).collect();
-    Watchdog::with_report(test, move || segments.iter().map(|segment| format!("{}\n", segment.inspect())).collect())
-}
-
-/// Says a line at the meeting, and stays until it is killed.
-pub fn stay(path: PathBuf, line: &str) -> ! {
-    let _stream = report_to(path, line);
-    loop {
-        std::thread::park();
-    }
-}
-
-/// Kills a child and waits until it is gone.
-pub fn kill(child: Process) {
-    child.kill().unwrap();
-    assert!(child.join().unwrap_err().is_child_failure());
 }
 
 /// A place in the file system where children report to the test: each says a line, and hangs up by dying.
