@@ -16,6 +16,8 @@ pub enum Points {
     Every,
     /// About so many, evenly spread, and after the last.
     About(u32),
+    /// Before the first, the second, the fourth, the eighth, ..., up to so many: quick, also where an operation is long.
+    Growing(u32),
 }
 
 /// Where in its operation a child was killed.
@@ -34,7 +36,7 @@ pub struct Kills {
     pub instructions: u64,
     /// Children that were killed.
     pub kills: u64,
-    /// Instructions from one kill to the next.
+    /// Instructions from one kill to the next; 0: ever more.
     pub stride: u64,
     /// The longest time that the survivor took.
     pub longest: Duration,
@@ -44,7 +46,11 @@ pub struct Kills {
 impl fmt::Display for Kills {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { instructions, kills, stride, longest } = self;
-        let share = if *stride == 1 { "all".into() } else { format!("one in {stride}") };
+        let share = match stride {
+            0 => "ever fewer".into(),
+            1 => "all".into(),
+            _ => format!("one in {stride}"),
+        };
         write!(f, "| {instructions} | {kills} ({share}) | {:.1} ms |", longest.as_secs_f64() * 1e3)
     }
 }
@@ -114,28 +120,35 @@ where
     if !cfg!(target_arch = "x86_64") {
         return Err(Kind::Unsupported { what: "stepping a child" }.into());
     }
-    let Err(instructions) = kill_after(stage, victim, u64::MAX)? else {
-        return Err(Error::invalid("stepping a child", "its operation never ended"));
-    };
-    survivor(stage, Killed::After);
-    let stride = match points {
-        Points::Every => 1,
-        Points::About(n) => (instructions / u64::from(n.max(1))).max(1),
-    };
-    let mut done = Kills { instructions, kills: 1, stride, longest: Duration::ZERO };
-    let mut k = 0;
-    // Bounded: an operation takes about as many instructions each time, and `k` grows.
-    while k <= instructions.saturating_mul(4) {
-        let ended = kill_after(stage, victim, k)?.is_err();
+    let mut done = Kills { instructions: 0, kills: 0, stride: 0, longest: Duration::ZERO };
+    let mut kill = |k| -> Result<Option<u64>> {
+        let ended = kill_after(stage, victim, k)?.err();
         let begun = clock::now_ns();
-        survivor(stage, if ended { Killed::After } else { Killed::During(k) });
+        survivor(stage, if ended.is_some() { Killed::After } else { Killed::During(k) });
         done.longest = done.longest.max(Duration::from_nanos(clock::now_ns().saturating_sub(begun)));
         done.kills += 1;
-        if ended {
+        Ok(ended)
+    };
+    let (mut k, mut most, mut stride) = (0, 0, 0);
+    if let Points::Growing(limit) = points {
+        most = u64::from(limit);
+    } else {
+        let whole = kill(u64::MAX)?.ok_or_else(|| Error::invalid("stepping a child", "its operation never ended"))?;
+        stride = if let Points::About(n) = points { (whole / u64::from(n.max(1))).max(1) } else { 1 };
+        // An operation takes about as many instructions each time.
+        most = whole.saturating_mul(4).max(most);
+        done.instructions = whole;
+    }
+    // Bounded: `k` grows.
+    while k <= most {
+        if let Some(whole) = kill(k)? {
+            done.instructions = whole;
             break;
         }
-        k += stride;
+        done.instructions = done.instructions.max(k);
+        k += if stride == 0 { 2 * k + 1 } else { stride };
     }
+    done.stride = stride;
     Ok(done)
 }
 
