@@ -300,14 +300,14 @@ impl fmt::Debug for RawLock {
 }
 
 #[cfg(all(test, not(mutirao_model)))]
-mod tests {
-    use super::{Acquired, RawLock, Refused};
+pub(in crate::raw) mod tests {
     use crate::deadline::Deadline;
     use crate::participant::{Liveness, ParticipantId};
+    use crate::raw::lock::{Acquired, RawLock, Refused};
     use crate::sync::{Ordering::Relaxed, Patience};
 
     /// Ids from 100 on are dead.
-    struct Me(u32);
+    pub(in crate::raw) struct Me(pub u32);
 
     impl Liveness for Me {
         fn me(&self) -> ParticipantId {

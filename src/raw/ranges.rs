@@ -337,22 +337,9 @@ impl fmt::Debug for RawRanges<'_> {
 mod tests {
     use super::{Claim, NotHeld, RangesHeader, RawRanges};
     use crate::deadline::Deadline;
-    use crate::participant::{Liveness, ParticipantId};
-    use crate::raw::lock::Refused;
+    use crate::raw::lock::{Refused, tests::Me};
     use crate::raw::range_entry::{Access, Access::Read, Access::Write, RangeEntry};
     use crate::sync::{Ordering::Relaxed, Patience};
-
-    /// Ids from 100 on are dead.
-    struct Me(u32);
-
-    impl Liveness for Me {
-        fn me(&self) -> ParticipantId {
-            ParticipantId::new(self.0).unwrap()
-        }
-        fn is_dead(&self, id: ParticipantId) -> bool {
-            id.get() >= 100 && id != self.me()
-        }
-    }
 
     fn with(entries: usize, f: impl FnOnce(RawRanges<'_>)) {
         let header = RangesHeader::new();

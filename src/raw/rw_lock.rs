@@ -381,25 +381,13 @@ impl fmt::Debug for RawRwLock<'_> {
 mod tests {
     use super::{RawRwLock, ReaderCell, ReadersHeader, State};
     use crate::deadline::Deadline;
-    use crate::participant::{Liveness, ParticipantId};
-    use crate::raw::lock::{Acquired, RawLock, Refused};
+    use crate::raw::lock::{Acquired, RawLock, Refused, tests::Me};
     use crate::sync::{Ordering::Relaxed, Patience};
 
-    /// Ids from 100 on are dead. The row is the id's last digit.
-    struct Me(u32);
-
+    /// The row is the id's last digit.
     impl Me {
         fn row(&self) -> usize {
             self.0 as usize % 10
-        }
-    }
-
-    impl Liveness for Me {
-        fn me(&self) -> ParticipantId {
-            ParticipantId::new(self.0).unwrap()
-        }
-        fn is_dead(&self, id: ParticipantId) -> bool {
-            id.get() >= 100 && id != self.me()
         }
     }
 
