@@ -159,6 +159,16 @@ operations! {
             assert!(queue.try_lease().is_err_and(|e| e.is_would_block()));
             is_whole(queue);
         };
+    lease_wait_idle: stage,
+        |(queue, next)| {
+            queue.send(Plain([next.load(); 4])).unwrap();
+            let lease = queue.lease().unwrap();
+            begin();
+            assert!(queue.wait_idle_timeout(Duration::from_millis(2)).is_err_and(|e| e.is_timeout()));
+            end();
+            drop(lease);
+        },
+        comes_back;
     large_send: || large_stage(0),
         |queue| { let item = large(); begin(); queue.send(item).unwrap(); end() },
         |queue, killed| assert!(large_is_whole(queue) || killed != Killed::After);

@@ -78,4 +78,31 @@ operations! {
             let told = repairs(array);
             assert!(!(told && killed == Killed::After), "it had given the range back");
         };
+    rw_lock_read_timed_out: || RwLock::<Wide>::new([0; 6]).unwrap(),
+        |lock| {
+            let writer = lock.write().unwrap();
+            begin();
+            assert!(lock.read_timeout(Duration::from_millis(2)).is_err_and(|e| e.is_timeout()));
+            end();
+            drop(writer);
+        },
+        |lock, _| goes_on(lock);
+    rw_lock_write_timed_out: || RwLock::<Wide>::new([0; 6]).unwrap(),
+        |lock| {
+            let reader = lock.read().unwrap();
+            begin();
+            assert!(lock.write_timeout(Duration::from_millis(2)).is_err_and(|e| e.is_timeout()));
+            end();
+            drop(reader);
+        },
+        |lock, _| goes_on(lock);
+    range_read_timed_out: || Array::<u32>::new(8).unwrap(),
+        |array| {
+            let writer = array.write(2..6).unwrap();
+            begin();
+            assert!(array.read_timeout(4.., Duration::from_millis(2)).is_err_and(|e| e.is_timeout()));
+            end();
+            drop(writer);
+        },
+        |array, _| _ = repairs(array);
 }
