@@ -45,7 +45,7 @@ use crate::sync::{AtomicU64, Ordering::Relaxed, fence, mark};
 /// Which block, and which of its lives. Two words in whatever refers to it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct BlockRef {
-    /// Where it starts, in units of 64 bytes from the first page.
+    /// Where it starts, in units of 32 bytes from the first page.
     pub unit: u64,
     /// How often it had been allocated, this time included.
     pub generation: u64,

@@ -39,7 +39,7 @@ use crate::raw::lock::RawLock;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, fence, mark};
 
 /// Size classes that a header has room for hints of.
-pub const CLASSES_MAX: usize = 32;
+pub const CLASSES_MAX: usize = 48;
 /// The class of a run that is one block.
 pub const WHOLE: u32 = 63;
 

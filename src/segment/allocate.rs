@@ -123,7 +123,7 @@ impl<L: Liveness> fmt::Debug for InHand<'_, L> {
 }
 
 impl Arena {
-    /// A block of at least `bytes` bytes, aligned to 64, with whatever its last owner left in it. It is in hand, and
+    /// A block of at least `bytes` bytes, aligned to 32, and to 64 if `bytes` is a multiple of that, with whatever its last owner left in it. It is in hand, and
     /// free again when that is dropped or when this process dies, until it is said to be
     /// [`published`](InHand::published).
     ///

@@ -5,6 +5,7 @@ use crate::segment::arena::Arena;
 use crate::segment::header::Spec;
 use crate::segment::layout::PAGE;
 use crate::segment::open::Segment;
+use crate::segment::spans::UNIT;
 use crate::sync::Ordering::Relaxed;
 
 fn segment(bytes: u64) -> Segment {
@@ -18,7 +19,14 @@ fn arena(segment: &Segment) -> &Arena {
 /// Allocates and leaves the block in a structure that is this test.
 fn keep(segment: &Segment, bytes: u64) -> crate::error::Result<BlockRef> {
     let block = arena(segment).allocate(segment.attachment(), bytes)?;
-    assert!(block.len() >= bytes && block.words().as_ptr().addr().is_multiple_of(64));
+    assert!(
+        block.len() >= bytes
+            && block.words().as_ptr().addr().is_multiple_of(if bytes > 0 && bytes.is_multiple_of(64) {
+                64
+            } else {
+                32
+            })
+    );
     block.set_place(0);
     Ok(block.published())
 }
@@ -109,8 +117,8 @@ fn no_two_blocks_overlap_and_all_memory_comes_back() {
             }
             assert_eq!(
                 live.iter().find(|(other, len, _)| {
-                    other.unit * 64 < block.unit * 64 + 8 * words.len() as u64
-                        && block.unit * 64 < other.unit * 64 + len
+                    other.unit * UNIT < block.unit * UNIT + 8 * words.len() as u64
+                        && block.unit * UNIT < other.unit * UNIT + len
                 }),
                 None
             );

@@ -12,7 +12,7 @@
 //!   then, each there or not (see [`Plan`]):
 //!   catalog     256 * objects    what has a name, and where it is
 //!   hands        32 * 32 * rows  what each participant's threads have in hand
-//!   arena header 512
+//!   arena header 640
 //!   page table    8 for each page of the largest size; sparse: backed as far as there are pages
 //!   pages      4096 each, growing at the end of the file
 //! ```
@@ -270,8 +270,8 @@ const _: () = {
     assert!(offset_of!(Entry, unit) == 40 && offset_of!(Entry, name_len) == 56 && offset_of!(Entry, shape) == 72);
     assert!(offset_of!(Entry, kind) == 104 && offset_of!(Entry, name) == 128 && offset_of!(Entry, type_name) == 192);
     assert!(size_of::<Hand>() == 32 && align_of::<Hand>() == 32);
-    assert!(size_of::<PagesHeader>() == 384);
-    assert!(size_of::<ArenaHeader>() == 512 && offset_of!(ArenaHeader, names) == 384);
+    assert!(size_of::<PagesHeader>() == 512);
+    assert!(size_of::<ArenaHeader>() == 640 && offset_of!(ArenaHeader, names) == 512);
 };
 
 #[cfg(test)]

@@ -7,50 +7,60 @@
 //!     multiple of 128      the blocks, one behind the other
 //! ```
 //!
-//! Classes are the multiples of 64 up to 512 bytes, then four for each doubling up to 8 KiB. A larger block is a run of
-//! its own: one word, and the block at 128.
+//! Classes are the multiples of 32 up to 512 bytes, then eight for each doubling up to 8 KiB. A larger block is a run of
+//! its own: one word, and the block at 128. The first block of a run stands at a multiple of 128, so blocks whose size is a
+//! multiple of 64 or of 128 are aligned to that, and all others to 32.
+//!
+//! What a block costs beyond what was asked for: up to 31 bytes for its class up to 512, and up to an eighth (a sixteenth on
+//! average) above; 8 for its word; and its share of what its run has left over: at most 13 bytes up to 512, and at most an
+//! eighth above (`docs/format.md` has all sums).
 
 use crate::raw::blocks::BlockRef;
 use crate::raw::pages::{Run, WHOLE};
 use crate::segment::layout::PAGE;
 
 /// Number of size classes.
-pub(crate) const CLASSES: usize = 24;
+pub(crate) const CLASSES: usize = 48;
 /// The largest block that shares a run.
 pub(crate) const SMALL_MAX: u64 = 8192;
-/// Bytes of a unit, in which references count; and the alignment of a block.
-pub(crate) const UNIT: u64 = 64;
+/// Bytes of a unit, in which references count; and the alignment of every block.
+pub(crate) const UNIT: u64 = 32;
 /// Offset of the words in a run.
 pub(crate) const WORDS: u64 = 64;
+
+/// Classes that are multiples of 32.
+const STEPPED: u32 = 16;
 
 /// The smallest class for `bytes`, at most [`SMALL_MAX`].
 #[inline]
 pub(crate) const fn class_of(bytes: u64) -> u32 {
     if bytes <= 512 {
-        return bytes.saturating_sub(1) as u32 / 64;
+        return bytes.saturating_sub(1) as u32 / 32;
     }
     let last = bytes - 1;
     let doubling = last.ilog2();
-    8 + (doubling - 9) * 4 + (last >> (doubling - 2)) as u32 % 4
+    STEPPED + (doubling - 9) * 8 + (last >> (doubling - 3)) as u32 % 8
 }
 
 /// Bytes of a block of `class`.
 pub(crate) const fn class_size(class: u32) -> u64 {
-    if class < 8 {
-        return (class as u64 + 1) * 64;
+    if class < STEPPED {
+        return (class as u64 + 1) * 32;
     }
-    (5 + (class as u64 - 8) % 4) << (7 + (class - 8) / 4)
+    (9 + (class - STEPPED) as u64 % 8) << (6 + (class - STEPPED) / 8)
 }
 
 /// The smallest class for `bytes` whose blocks are aligned to 128.
 pub(crate) const fn class_of_aligned(bytes: u64) -> u32 {
-    let class = class_of(bytes);
-    if class_size(class).is_multiple_of(128) { class } else { class + 1 }
+    class_of(if bytes == 0 { 128 } else { bytes.next_multiple_of(128) })
 }
+
+/// The most pages of a run that is cut.
+const PAGES_MAX: u32 = 16;
 
 /// Pages of a run that is cut into blocks of `class`, where there is room.
 pub(crate) const fn pages_of(class: u32) -> u32 {
-    if class < 12 { 4 } else { 16 }
+    if class_size(class) <= 1024 { 4 } else { PAGES_MAX }
 }
 
 /// The least pages that hold a block of `class`.
@@ -95,7 +105,7 @@ impl Cut {
     pub(crate) fn of(run: Run) -> Option<Self> {
         match CUTS.get(run.class as usize) {
             Some(cut) if run.pages == pages_of(run.class) => Some(*cut),
-            Some(cut) => Some(Self::new(cut.size, run.pages)).filter(|cut| cut.count > 0 && run.pages < 64),
+            Some(cut) => Some(Self::new(cut.size, run.pages)).filter(|cut| cut.count > 0 && run.pages <= PAGES_MAX),
             None if run.class == WHOLE => {
                 Some(Self { size: u64::from(run.pages) * PAGE - 128, count: 1, first: 128, share: 0 })
             }
@@ -116,8 +126,8 @@ impl Cut {
         if self.count == 1 {
             return (at == 0).then_some(0);
         }
-        // A multiplication instead of a division: a shared run has less than 2^12 units, a block at most 2^7.
-        let (units, rest) = (u32::try_from(at / UNIT).ok().filter(|units| *units < 1 << 12)?, at % UNIT);
+        // A multiplication instead of a division: a shared run has at most 2^11 units, a block at most 2^8.
+        let (units, rest) = (u32::try_from(at / UNIT).ok().filter(|units| *units < 1 << 11)?, at % UNIT);
         let index = (units * self.share) >> 20;
         let is_start = rest == 0 && u64::from(index) * self.size == at;
         (is_start && index < self.count).then_some(index)
@@ -164,7 +174,12 @@ mod tests {
             let class = class_of(bytes);
             assert!(class_size(class) >= bytes && (class == 0 || class_size(class - 1) < bytes), "{bytes}");
             let aligned = class_of_aligned(bytes);
-            assert!(class_size(aligned) >= bytes && class_size(aligned).is_multiple_of(128) && aligned <= class + 1);
+            assert!(class_size(aligned) >= bytes && class_size(aligned).is_multiple_of(128));
+            assert!((class..aligned).all(|class| !class_size(class).is_multiple_of(128)), "{bytes}");
+            assert!(
+                bytes == 0 || !bytes.is_multiple_of(64) || class_size(class).is_multiple_of(64),
+                "aligned as asked for"
+            );
         }
     }
 
@@ -180,8 +195,8 @@ mod tests {
             }
         }
         let whole = Cut::of(Run { pages: u32::MAX, class: WHOLE, owner: None, is_spare: false }).unwrap();
-        assert_eq!((whole.index_at(128), whole.index_at(192), whole.size % 64), (Some(0), None, 0));
-        assert_eq!(Cut::of(Run { pages: 9, class: 24, owner: None, is_spare: false }), None);
-        assert_eq!(Cut::of(Run { pages: 1, class: 23, owner: None, is_spare: false }), None);
+        assert_eq!((whole.index_at(128), whole.index_at(160), whole.size % 64), (Some(0), None, 0));
+        assert_eq!(Cut::of(Run { pages: 9, class: 48, owner: None, is_spare: false }), None);
+        assert_eq!(Cut::of(Run { pages: 1, class: 47, owner: None, is_spare: false }), None);
     }
 }
