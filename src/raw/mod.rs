@@ -5,6 +5,7 @@
 
 pub mod blocks;
 pub mod catalog;
+pub mod hash;
 pub mod lease_recover;
 pub mod lease_word;
 pub mod leases;
