@@ -11,6 +11,7 @@ pub mod lease_word;
 pub mod leases;
 pub mod lock;
 pub mod pages;
+pub mod pending;
 pub mod permits;
 pub mod range_entry;
 pub mod ranges;

@@ -10,6 +10,7 @@ mod leases;
 mod lock;
 mod loops;
 mod pages;
+mod pending;
 mod permits;
 mod ranges;
 mod registry;
