@@ -10,6 +10,7 @@ pub mod lease_recover;
 pub mod lease_word;
 pub mod leases;
 pub mod lock;
+pub mod page_search;
 pub mod pages;
 pub mod pending;
 pub mod permits;

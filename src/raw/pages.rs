@@ -49,7 +49,7 @@ pub struct PagesHeader {
     lock: RawLock,
     _reserved_1: AtomicU32,
     /// All pages below are taken. Under the lock.
-    low: AtomicU64,
+    pub(crate) low: AtomicU64,
     /// Above all generations in free pages. Under the lock.
     generations: AtomicU64,
     _reserved_2: [AtomicU64; 13],
@@ -59,7 +59,7 @@ pub struct PagesHeader {
 
 /// The word of a page, read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct PageWord(u64);
+pub struct PageWord(pub(crate) u64);
 
 /// What a page's word says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,17 +85,6 @@ pub struct Run {
     pub owner: Option<ParticipantId>,
     /// Whether somebody freed a block in it since its last owner left.
     pub is_spare: bool,
-}
-
-/// Pages that are in no run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct FreePages {
-    /// All of them.
-    pub all: u64,
-    /// The longest row.
-    pub row: u64,
-    /// The row at the end.
-    pub end: u64,
 }
 
 const HEAD: u64 = 1;
@@ -211,11 +200,11 @@ pub struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    fn word(&self, page: u64) -> Option<&AtomicU64> {
+    pub(crate) fn word(&self, page: u64) -> Option<&AtomicU64> {
         self.table.get(usize::try_from(page).ok()?)
     }
 
-    fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.table.len() as u64
     }
 
@@ -240,27 +229,6 @@ impl Pages<'_> {
         };
         let run = self.run(head)?;
         (page - head < u64::from(run.pages)).then_some((head, run))
-    }
-
-    /// The first run at `from` or behind it, without a lock: what is found may be gone.
-    pub fn next_run(&self, from: u64) -> Option<(u64, Run)> {
-        // Bounded by the pages that we know of.
-        (from..self.len()).find_map(|page| self.run(page).map(|run| (page, run)))
-    }
-
-    /// The first place where `pages` pages in a row are free. Under the lock.
-    pub fn find(&self, pages: u32) -> Option<u64> {
-        // A `low` beyond what we know of is another's who knows of more.
-        let mut page = self.next_free(self.header.low.load(Relaxed));
-        self.set_low(page);
-        while page < self.len() {
-            let end = self.end_of_free(page, u64::from(pages));
-            if end - page >= u64::from(pages) {
-                return Some(page);
-            }
-            page = self.next_free(end);
-        }
-        None
     }
 
     /// Takes the free pages at `page`, which `find` found, as a run. Under the lock. Its memory is laid out before.
@@ -342,54 +310,21 @@ impl Pages<'_> {
         self.word(page).is_some_and(|word| word.compare_exchange(from, to, order, Relaxed).is_ok())
     }
 
-    /// How many pages are free, how many in one row at most, and how many at the end. A snapshot.
-    pub fn free(&self) -> FreePages {
-        let mut free = FreePages::default();
-        let mut page = 0;
-        while page < self.len() {
-            let start = self.next_free(page);
-            let end = self.end_of_free(start, self.len());
-            let row = end - start;
-            free.all += row;
-            free.row = free.row.max(row);
-            free.end = row; // of the last row, which is empty unless it ends where the pages do
-            page = end.max(page + 1);
-        }
-        free
-    }
-
     /// Looks for free pages from the start again: for whoever finds nothing although there should be something.
     pub fn forget_low(&self) {
         self.set_low(0);
     }
 
-    fn set_low(&self, page: u64) {
+    pub(crate) fn set_low(&self, page: u64) {
         self.header.low.store(page, Relaxed);
-    }
-
-    /// The first free page at `page` or behind it.
-    fn next_free(&self, mut page: u64) -> u64 {
-        while let Some(word) = self.word(page) {
-            match PageWord(word.load(Relaxed)).state() {
-                PageState::Free => break,
-                PageState::Head(run) => page += u64::from(run.pages),
-                _ => page += 1,
-            }
-        }
-        page
-    }
-
-    /// The end of the free pages from `page` on, as far as `most` of them.
-    fn end_of_free(&self, page: u64, most: u64) -> u64 {
-        let free = |at: &u64| self.word(*at).is_some_and(|word| word.load(Relaxed) == 0);
-        (page..page.saturating_add(most)).take_while(free).last().map_or(page, |last| last + 1)
     }
 }
 
 #[cfg(all(test, not(mutirao_model)))]
 mod tests {
-    use super::{FreePages, PageState, PageWord, Pages, PagesHeader, Run, WHOLE};
+    use super::{PageState, PageWord, Pages, PagesHeader, Run, WHOLE};
     use crate::participant::ParticipantId;
+    use crate::raw::page_search::Hops;
     use crate::sync::{AtomicU64, Ordering::Relaxed};
 
     fn run(pages: u32) -> Run {
@@ -423,10 +358,6 @@ mod tests {
         pages.give_back(0, run(2));
         pages.give_back(5, run(3));
         assert_eq!(pages.find(8), Some(0));
-        pages.take(3, run(2));
-        assert_eq!(pages.free(), FreePages { all: 6, row: 3, end: 3 });
-        pages.take(6, run(2));
-        assert_eq!(pages.free(), FreePages { all: 4, row: 3, end: 0 });
     }
 
     #[test]
@@ -473,6 +404,7 @@ mod tests {
                 pages.next_run(page);
             }
             pages.find(random() as u32);
+            pages.find_near(random() as u32 % 9, random() >> (random() % 64), Hops(random() as u32 % 9)).ok();
             pages.repair();
             if let Some(at) = pages.find(2) {
                 pages.take(at, run(2));

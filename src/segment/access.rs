@@ -101,6 +101,12 @@ impl Region {
         Ok(unsafe { core::slice::from_raw_parts(at.cast::<T>().as_ptr(), count as usize) })
     }
 
+    /// Asks for these bytes to be mapped before they are touched, if the kernel can (madvise(2), Linux 5.14).
+    pub(crate) fn populate(&self, range: core::ops::Range<u64>) {
+        let before = self.base.addr().wrapping_sub(self.mapping.base().addr()) as u64;
+        self.mapping.populate(before + range.start..before + range.end);
+    }
+
     /// The struct of atomics at `offset`, resolved once and for all.
     pub(crate) fn placed<T: Shared>(&self, offset: u64) -> Result<Placed<T>> {
         Ok(Placed { at: NonNull::from(self.place::<T>(offset)?), _keeps: Arc::clone(&self.mapping) })

@@ -4,6 +4,7 @@
 
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks;
+use crate::raw::page_search::{Hops, Stopped};
 use crate::raw::pages::Run;
 use crate::segment::arena::Arena;
 use crate::segment::layout::PAGE;
@@ -47,6 +48,8 @@ impl<'a, L: Liveness> Asked<'a, L> {
 pub(in crate::segment) enum Search {
     /// A few, and only where somebody says that it is worth it.
     Few,
+    /// A few, and more pages at the end of the file.
+    Grow,
     /// All of them.
     All,
 }
@@ -71,14 +74,20 @@ impl Arena {
         {
             return true;
         }
+        let (most, hops) = match search {
+            Search::All => (u32::MAX, Hops::ALL),
+            Search::Few | Search::Grow => (LOOKS, Hops(4 * LOOKS)),
+        };
         let mut from = if search == Search::All { 0 } else { self.rover.load(Relaxed) };
-        let mut looks = 0;
-        while search == Search::All || looks < LOOKS {
-            let Some((page, run)) = pages.next_run(from) else {
-                from = 0;
-                break;
+        for _ in 0..most {
+            let (page, run) = match pages.next_run_near(from, hops) {
+                Ok(found) => found,
+                Err(Stopped(at)) => {
+                    from = at;
+                    break;
+                }
             };
-            (from, looks) = (page + u64::from(run.pages), looks + 1);
+            from = page + u64::from(run.pages);
             let is_worth_it = run.class == class && (search == Search::All || run.is_spare || run.owner.is_some());
             if is_worth_it && asked.is_left(run.owner) && self.adopt(life, seated, page, run, search) {
                 self.rover.store(from, Relaxed);

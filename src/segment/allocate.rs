@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;
 use crate::raw::blocks::{self, BlockRef, GENERATION_MASK, Hand};
 use crate::raw::pages::{Run, WHOLE};
+use crate::segment::adopt::Search;
 use crate::segment::arena::Arena;
 use crate::segment::layout::{HANDS_PER_ROW, PAGE};
 use crate::segment::seats::{Current, SEATS, Seated};
@@ -240,7 +241,7 @@ impl Arena {
         let count = spans::whole_pages(bytes).ok_or_else(too_large)?;
         let run = Run { pages: count, class: WHOLE, owner: None, is_spare: false };
         let cut = Cut::of(run).ok_or_else(too_large)?;
-        self.take_run(life, seated, run, bytes, deadline, |page, base| {
+        self.take_run(life, seated, run, bytes, (Search::All, deadline), |page, base| {
             let reference = cut.reference(page, 0, base.wrapping_add(1) & GENERATION_MASK);
             hand.announce(reference, 0);
             blocks::hold(self.growth.place(page * PAGE + WORDS)?, life.me(), reference.generation);

@@ -28,6 +28,10 @@ pub(crate) struct Arena {
     pub(in crate::segment) seats: Seats,
     /// Where the search for runs that others left goes on.
     pub(in crate::segment) rover: AtomicU64,
+    /// Where the search for free pages goes on.
+    pub(in crate::segment) finder: AtomicU64,
+    /// Where the search for runs that nothing is in goes on.
+    pub(in crate::segment) sweeper: AtomicU64,
     pub(in crate::segment) fork: ForkWord,
     pub(in crate::segment) row: u32,
 }
@@ -57,7 +61,8 @@ pub(crate) struct Usage {
 impl Arena {
     /// The arena of a participant that has no row yet.
     pub(crate) fn new(growth: Growth, fork: ForkWord) -> Self {
-        Self { growth, seats: Seats::new(), rover: AtomicU64::new(0), fork, row: u32::MAX }
+        let [rover, finder, sweeper] = [0; 3].map(AtomicU64::new);
+        Self { growth, seats: Seats::new(), rover, finder, sweeper, fork, row: u32::MAX }
     }
 
     /// The arena of the participant in `row`.

@@ -2,7 +2,8 @@
 //!
 //! A seat whose run is used up looks, in this order, for one that somebody left and in which blocks became free again; for free
 //! pages; for runs that are wholly free and give their pages back; for more pages at the end of the file. Runs of dead
-//! participants are like those that somebody left.
+//! participants are like those that somebody left. Of each it looks at a few, from where the look before ended, because an
+//! arena may have more runs than one call has time for; only who would have to say that there is no memory looks at all.
 //!
 //! Pages change hands under the lock of the arena. A holder who died left at worst a run half written, which the
 //! next one frees (`Pages::repair`), over all pages that the file has by then.
@@ -12,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;
 use crate::raw::blocks::{BlockWord, GENERATION_MASK};
 use crate::raw::lock::{Acquired, RawLock, Refused};
+use crate::raw::page_search::{Hops, Stopped};
 use crate::raw::pages::{Run, WHOLE};
 use crate::segment::adopt::{Asked, Search};
 use crate::segment::arena::Arena;
@@ -22,6 +24,12 @@ use crate::sync::{AtomicU64, Ordering::Relaxed, Patience};
 use crate::sys::clock;
 use std::time::Duration;
 
+/// How far one look for free pages goes.
+const HOPS: Hops = Hops(64);
+/// How much further it goes before the file grows, for each page that it would grow by.
+const HOPS_A_PAGE: u32 = 32;
+/// Runs that are looked at for whether nothing is in them, each time the file grows.
+const RUNS: u32 = 128;
 /// How long a call that frees waits for its turn at the pages. It has no deadline of its own.
 const SOON: Duration = Duration::from_millis(20);
 
@@ -51,7 +59,7 @@ impl Arena {
             return Ok(());
         }
         let usual = spans::pages_of(class);
-        let mut taken = self.take_span(life, seated, class, usual, Search::Few, deadline);
+        let mut taken = self.take_span(life, seated, class, usual, Search::Grow, deadline);
         for round in 0..3 {
             match taken {
                 Err(error) if error.is_out_of_memory() => {}
@@ -91,10 +99,7 @@ impl Arena {
             words.iter().for_each(|word| word.store(free, Relaxed));
             Ok(())
         };
-        let page = match search {
-            Search::Few => self.take_free(life, run, deadline, lay_out)?.ok_or_else(|| self.out_of_memory(cut.size))?,
-            Search::All => self.take_run(life, seated, run, cut.size, deadline, lay_out)?,
-        };
+        let page = self.take_run(life, seated, run, cut.size, (search, deadline), lay_out)?;
         seated.set_run(class, Current { page, next: 0, found: 0, is_usual: pages == spans::pages_of(class) });
         Ok(())
     }
@@ -107,66 +112,76 @@ impl Arena {
         seated: &Seated<'_>,
         run: Run,
         bytes: u64,
-        deadline: Deadline,
+        (search, deadline): (Search, Deadline),
         mut lay_out: impl FnMut(u64, u64) -> Result<()>,
     ) -> Result<u64> {
-        if let Some(page) = self.take_free(life, run, deadline, &mut lay_out)? {
+        if let Some(page) = self.take_free(life, run, HOPS, deadline, &mut lay_out)? {
             return Ok(page);
         }
-        self.give_back_unused(life, deadline)?;
-        self.growth.refresh()?;
-        if let Some(page) = self.take_free(life, run, deadline, &mut lay_out)? {
+        let known = self.growth.committed();
+        if self.growth.refresh()? > known {
+            self.finder.store(known, Relaxed);
+        }
+        // What it takes to add pages is worth as long a look at those that there are.
+        self.give_back_unused(life, RUNS, deadline)?;
+        let further = Hops(HOPS_A_PAGE.saturating_mul(run.pages.max(HOPS.0)));
+        if let Some(page) = self.take_free(life, run, further, deadline, &mut lay_out)? {
             return Ok(page);
         }
         // Others may take what we add. Whoever does so got memory; bounded all the same.
         for round in 0..16 {
+            let mut hops = HOPS;
             if let Err(error) = self.grow(run.pages, bytes) {
-                if round > 0 || !error.is_out_of_memory() {
+                if round > 0 || search != Search::All || !error.is_out_of_memory() {
                     return Err(error);
                 }
                 self.empty_seats(life, Some(seated), deadline)?;
-                self.give_back_unused(life, deadline)?;
+                self.give_back_unused(life, u32::MAX, deadline)?;
+                hops = Hops::ALL;
             }
-            if let Some(page) = self.take_free(life, run, deadline, &mut lay_out)? {
+            if let Some(page) = self.take_free(life, run, hops, deadline, &mut lay_out)? {
                 return Ok(page);
             }
         }
         Err(self.out_of_memory(bytes))
     }
 
-    /// Takes a run from the free pages that there are.
+    /// Takes a run from the free pages that there are, as far as the look goes.
     fn take_free<L: Liveness>(
         &self,
         life: &L,
         run: Run,
+        hops: Hops,
         deadline: Deadline,
         mut lay_out: impl FnMut(u64, u64) -> Result<()>,
     ) -> Result<Option<u64>> {
         let _locked = self.lock(life, deadline)?;
         let pages = self.pages();
-        let Some(page) = pages.find(run.pages) else { return Ok(None) };
+        let page = match pages.find_near(run.pages, self.finder.load(Relaxed), hops) {
+            Ok(page) => page,
+            Err(Stopped(at)) => {
+                self.finder.store(at, Relaxed);
+                return Ok(None);
+            }
+        };
         let base = pages.header.generations();
         self.growth.place::<AtomicU64>(page * PAGE)?.store(base, Relaxed);
         lay_out(page, base)?;
         pages.take(page, run);
+        self.finder.store(page + u64::from(run.pages), Relaxed);
         Ok(Some(page))
     }
 
-    /// More pages at the end: as many as are needed, or an eighth of what there is.
+    /// More pages at the end: as many as are needed, and up to the end of a step.
     fn grow(&self, pages: u32, bytes: u64) -> Result<u64> {
         let now = self.growth.refresh()?;
-        let missing = u64::from(pages).saturating_sub(self.pages().free().end).max(1);
-        let most = self.growth.pages_max();
-        if now + missing > most {
+        let missing = u64::from(pages).saturating_sub(self.pages().free_at_end(pages.into())).max(1);
+        if now + missing > self.growth.pages_max() {
             return Err(self.out_of_memory(bytes));
         }
-        let generous = (now + missing.max(now / 8)).min(most);
-        if generous > now + missing
-            && let Ok(pages) = self.growth.grow(generous)
-        {
-            return Ok(pages);
-        }
-        self.growth.grow(now + missing)
+        let grown = self.growth.grow(now + missing)?;
+        self.finder.store(now + missing - u64::from(pages), Relaxed);
+        Ok(grown)
     }
 
     /// The lock, and what it guards whole.
@@ -250,13 +265,23 @@ impl Arena {
         }
     }
 
-    /// Gives back the pages of all runs that nobody living owns and nothing is in.
-    fn give_back_unused<L: Liveness>(&self, life: &L, deadline: Deadline) -> Result<()> {
+    /// Gives back the pages of runs that nobody living owns and nothing is in, among so many of them.
+    fn give_back_unused<L: Liveness>(&self, life: &L, most: u32, deadline: Deadline) -> Result<()> {
         let mut asked = Asked::new(life);
-        let mut from = 0;
-        while let Some((page, run)) = self.pages().next_run(from) {
+        let (all, hops) = (most == u32::MAX, Hops(most.saturating_mul(4)));
+        let mut from = if all { 0 } else { self.sweeper.load(Relaxed) };
+        for _ in 0..most {
+            let (page, run) = match self.pages().next_run_near(from, hops) {
+                Ok(found) => found,
+                Err(Stopped(at)) => {
+                    from = at;
+                    break;
+                }
+            };
             from = page + u64::from(run.pages);
-            let Some(cut) = Cut::of(run) else { continue };
+            // Where nobody noted anything, a look at the blocks is for whoever looks at all.
+            let is_worth_it = all || run.is_spare || run.owner.is_some() || run.class == WHOLE;
+            let Some(cut) = Cut::of(run).filter(|_| is_worth_it) else { continue };
             if !self.is_unused(page, cut) || !asked.is_left(run.owner) {
                 continue;
             }
@@ -273,8 +298,11 @@ impl Arena {
             }
             drop(locked);
         }
-        let _locked = self.lock(life, deadline)?;
-        self.pages().forget_low();
+        self.sweeper.store(from, Relaxed);
+        if all {
+            let _locked = self.lock(life, deadline)?;
+            self.pages().forget_low();
+        }
         Ok(())
     }
 

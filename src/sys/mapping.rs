@@ -66,6 +66,14 @@ impl Mapping {
         }
     }
 
+    /// Maps these pages, which the file has, before they are touched. A hint.
+    pub(crate) fn populate(&self, range: Range<u64>) {
+        if range.start < range.end && range.end <= self.len() {
+            let (start, len) = (range.start as usize, (range.end - range.start) as usize);
+            let _ = self.raw.advise_range(Advice::PopulateWrite, start, len);
+        }
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.raw.len() as u64
     }
