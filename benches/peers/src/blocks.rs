@@ -1,4 +1,5 @@
-//! Blocks of an arena beside the system's allocator: alone, and while a second process does the same.
+//! Blocks of an arena beside the system's allocator: alone, while a second process does the same, and one after the
+//! other until there are many.
 
 use std::hint::black_box;
 use std::sync::atomic::Ordering;
@@ -83,5 +84,85 @@ pub fn in_two(what: What, bytes: u64) -> Result<f64, Box<dyn std::error::Error>>
     let took = each(what, Some(&Blocks::of(&segment)?), bytes);
     steps.fetch_add(1);
     other.join()?;
+    Ok(took)
+}
+
+/// Blocks of a fill.
+const MANY: u64 = 500_000;
+/// Bytes of each.
+const BYTES: u64 = 288;
+
+/// Time of this thread, without what others took from it.
+fn thread_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Puts many blocks into memory that nobody touched before. `each` sees every one's index.
+fn fill(mut each: impl FnMut(&Blocks, u64)) -> Result<(), Box<dyn std::error::Error>> {
+    let segment = Segment::anonymous(MANY * 320)?;
+    let blocks = Blocks::of(&segment)?;
+    for i in 0..MANY {
+        each(&blocks, i);
+    }
+    Ok(())
+}
+
+fn put(blocks: &Blocks, i: u64) {
+    let write =
+        |words: &[_]| words.iter().for_each(|word: &std::sync::atomic::AtomicU64| word.store(i, Ordering::Relaxed));
+    black_box(
+        blocks
+            .put(black_box(BYTES), i, write, |stored| {
+                black_box(stored);
+            })
+            .expect("memory"),
+    );
+}
+
+/// Nanoseconds for each block that is allocated, written and kept, from cold.
+pub fn filled() -> Result<f64, Box<dyn std::error::Error>> {
+    let begun = std::time::Instant::now();
+    let mut last = begun;
+    fill(|blocks, i| {
+        put(blocks, i);
+        if i + 1 == MANY {
+            last = std::time::Instant::now();
+        }
+    })?;
+    Ok((last - begun).as_nanos() as f64 / MANY as f64)
+}
+
+/// Microseconds of the processor that the longest of these takes.
+pub fn longest_of_fill() -> Result<f64, Box<dyn std::error::Error>> {
+    let mut longest = 0;
+    fill(|blocks, i| {
+        let begun = thread_ns();
+        put(blocks, i);
+        longest = longest.max(thread_ns() - begun);
+    })?;
+    Ok(longest as f64 / 1e3)
+}
+
+/// As [`filled`], with malloc.
+pub fn filled_malloc() -> Result<f64, Box<dyn std::error::Error>> {
+    let mut all = Vec::with_capacity(MANY as usize);
+    let begun = std::time::Instant::now();
+    for i in 0..MANY {
+        // SAFETY: so many bytes, all written, given back once.
+        unsafe {
+            let at = libc::malloc(black_box(BYTES as usize));
+            assert!(!at.is_null());
+            at.cast::<u8>().write_bytes(i as u8, BYTES as usize);
+            all.push(black_box(at));
+        }
+    }
+    let took = begun.elapsed().as_nanos() as f64 / MANY as f64;
+    for at in all {
+        // SAFETY: from malloc.
+        unsafe { libc::free(at) };
+    }
+    // SAFETY: gives free memory back, so that the next round begins cold.
+    unsafe { libc::malloc_trim(0) };
     Ok(took)
 }

@@ -228,6 +228,14 @@ fn allocated() -> Vec<Figure> {
     ];
     let measure = |two| if two { blocks::in_two } else { blocks::alone };
     let sizes = [64, 256];
+    let fill = [
+        Figure::new("fill: 500 000 blocks of 288 bytes, each", "ns", blocks::filled).beside(
+            "malloc",
+            AtMost(1.5),
+            blocks::filled_malloc,
+        ),
+        Figure::new("fill: the longest of them", "us", blocks::longest_of_fill).within(1000.0),
+    ];
     let figures = rows.into_iter().flat_map(|(name, what, two)| sizes.map(|bytes| (name, what, two, bytes)));
     figures
         .map(|(name, what, two, bytes)| {
@@ -237,6 +245,7 @@ fn allocated() -> Vec<Figure> {
                 move || measure(two)(Malloc, bytes),
             )
         })
+        .chain(fill)
         .collect()
 }
 
