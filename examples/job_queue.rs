@@ -99,8 +99,8 @@ fn main() -> mutirao::Result<()> {
             kills -= 1;
         }
         for worker in &mut team {
-            if let Some(outcome) = worker.outcome()? {
-                println!("worker {} {outcome}", worker.id());
+            if !worker.is_alive() {
+                println!("worker {} {}", worker.pid(), worker.try_exit()?);
                 deaths += 1;
                 *worker = start()?;
             }

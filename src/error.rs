@@ -89,8 +89,10 @@ pub(crate) enum Kind {
     NotReachable { what: &'static str },
     #[error("{what} could not be encoded or decoded: {why}; its Serialize and Deserialize must agree")]
     Codec { what: &'static str, why: String },
-    #[error("the child process {pid} {how}")]
-    Child { pid: u32, how: String },
+    #[error("the child process {who} {how}")]
+    Child { who: String, how: String },
+    #[error("{what} ran into the limit of {limit}: {source}; raise it, or have fewer at a time")]
+    Limit { what: String, limit: &'static str, source: io::Error },
     #[error("{what}: {source}")]
     Io { what: Cow<'static, str>, source: io::Error },
 }
@@ -136,8 +138,9 @@ predicates! {
     is_not_found: Kind::NotFound { .. },
     /// The permissions of a file do not allow it, or whoever may write it is not trusted.
     is_denied: Kind::Denied { .. },
-    /// No row, no id, no hand, no entry of a catalog is left for another, or no place in a table.
-    is_exhausted: Kind::RowsFull { .. } | Kind::IdsExhausted | Kind::HandsFull { .. } | Kind::CatalogFull { .. } | Kind::LeasesFull { .. } | Kind::TableFull { .. },
+    /// No row, no id, no hand, no entry of a catalog is left for another, or no place in a table; or a limit of the
+    /// system was reached: of processes, of descriptors.
+    is_exhausted: Kind::Limit { .. } | Kind::RowsFull { .. } | Kind::IdsExhausted | Kind::HandsFull { .. } | Kind::CatalogFull { .. } | Kind::LeasesFull { .. } | Kind::TableFull { .. },
     /// Something of the system is missing: `/proc`, or locks on open file descriptions.
     is_unsupported: Kind::NoProc { .. } | Kind::Unsupported { .. },
     /// The handle was inherited by `fork`.

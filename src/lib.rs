@@ -56,7 +56,7 @@ pub use crate::handle::{
     Slot, Value, ValueGuard,
 };
 #[cfg(not(mutirao_model))]
-pub use crate::process::{Options, Outcome, Process, init, testing};
+pub use crate::process::{Current, Death, Exit, Options, Parent, Process, Resource, Stdio, init, testing};
 #[cfg(not(mutirao_model))]
 #[doc(hidden)]
 pub use crate::segment::bench;

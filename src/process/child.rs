@@ -2,21 +2,20 @@
 //!
 //! The variable is there only for the moment between exec and [`init`]: what the child runs does not
 //! inherit it, nor the socket.
-//!
-//! A thread, the lifeline, ties the child's life to its parent's. It watches the parent by a pidfd that the
-//! parent opened on itself and sent, so there is no moment in which the parent can die unseen: dead already,
-//! it is seen at the first look. The parent as a process counts, not the thread that spawned (which is what
-//! `PR_SET_PDEATHSIG` would watch).
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use crate::deadline::Deadline;
 use crate::error::{Kind, Result};
-use crate::process::entry::{Answer, Encoded};
-use crate::process::parcel::{self, Incoming, Note, Parcel};
-use crate::sys::process as sys;
+use crate::process::entry::{Answer, encode};
+use crate::process::exit::{CLOSED, Panic};
+use crate::process::parcel::{self, Incoming, Note};
+use crate::process::{family, lifeline, panics};
+use crate::sys::fork::ForkWord;
+use crate::sys::{limits, process as sys};
 
 /// Names the inherited socket in a child's environment.
 pub(crate) const VARIABLE: &str = "MUTIRAO_CHILD";
@@ -83,52 +82,44 @@ fn run(socket: &Arc<OwnedFd>) -> io::Result<i32> {
         return Ok(REFUSED); // the parent died before it could say what to do
     };
     let args = parcel.take()?;
-    let parent = parcel.take()?;
-    let detached = matches!(parcel.note, Note::Start { detached: true, .. });
-    if !detached {
-        let socket = socket.clone();
-        std::thread::Builder::new().name("mutirao-lifeline".into()).spawn(move || watch(&parent, &socket))?;
-    }
-    let text = |text: String| Encoded { bytes: text.into_bytes(), segments: Vec::new(), holds: Vec::new() };
-    let (code, note, value) = match answer(parcel, args) {
-        Answer::Returned(result) => (0, Note::Returned, result),
-        Answer::Panicked(message) => (PANICKED, Note::Panicked, text(message)),
-        Answer::Refused(why) => (REFUSED, Note::Refused, text(why)),
+    let pidfd = Arc::new(parcel.take()?);
+    let Note::Start { call, settings, parent, tied } = core::mem::replace(&mut parcel.note, Note::Value) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its parent said something else than what to run"));
     };
-    match parcel::send_value(socket.as_fd(), note, &value, None, true) {
+    let lasting = Arc::clone(&pidfd);
+    let tied = if tied { Some(lifeline::tie(Arc::clone(&pidfd), parcel.take()?)?) } else { None };
+    let process = ForkWord::of_this_process()?;
+    let door = sys::file_id(socket.as_fd())?;
+    let answer = settings.apply().and_then(|()| {
+        name_after(settings.name.as_deref());
+        let args = parcel.into_value(args).map_err(|error| error.to_string())?;
+        family::settle(settings.name, parent, pidfd, Arc::clone(socket)).map_err(|error| error.to_string())?;
+        // What the function does to descriptors is no matter to the lifeline from here on.
+        tied.map(|tied| tied.recv());
+        panics::watch();
+        Ok(call.make(args))
+    });
+    if !process.is_ours() {
+        return Ok(0); // a fork of the child, and no business of the parent's
+    }
+    let (code, note, value) = match answer {
+        Ok(Answer::Returned(result)) => (0, Note::Returned, Ok(result)),
+        Ok(Answer::Panicked(panic)) => (PANICKED, Note::Panicked, encode::<Panic>("a panic", &panic)),
+        Ok(Answer::Refused(why)) | Err(why) => (REFUSED, Note::Refused, encode("a reason", &why)),
+    };
+    if sys::file_id(socket.as_fd()).ok() != Some(door) {
+        return Ok(CLOSED);
+    }
+    let room = |_| sys::wait_writable(socket.as_fd(), lasting.as_fd(), Deadline::NEVER).map(drop);
+    match parcel::send_value(socket.as_fd(), note, &value.map_err(io::Error::other)?, &[], room) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(code), // nobody waits for a result when the pipe is broken
     }
 }
 
-fn answer(mut parcel: Parcel, args: OwnedFd) -> Answer {
-    let Note::Start { call, .. } = core::mem::replace(&mut parcel.note, Note::Released) else {
-        return Answer::Refused("its parent said something else than what to run".into());
-    };
-    match parcel.into_value(args) {
-        Ok(args) => call.make(args),
-        Err(error) => Answer::Refused(error.to_string()),
-    }
-}
-
-/// The lifeline. A socket that hangs up without a word means that the parent became another program.
-fn watch(parent: &OwnedFd, socket: &OwnedFd) {
-    let mut words = Incoming::default();
-    loop {
-        match sys::wait_readable([parent.as_fd(), socket.as_fd()], Deadline::NEVER) {
-            Ok([false, true]) => {}
-            _ => sys::kill_self(),
-        }
-        match words.receive(socket.as_fd(), false) {
-            Ok(Some(parcel)) => match parcel.note {
-                Note::Detached => return,
-                Note::Released => break,
-                _ => {}
-            },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(None) | Err(_) => sys::kill_self(),
-        }
-    }
-    let _ = sys::wait_readable([parent.as_fd()], Deadline::NEVER);
-    sys::kill_self()
+/// Names the process after what it was called, or after its program: the kernel calls it `exe`, by which it was found.
+fn name_after(name: Option<&str>) {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let of_program = || Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    limits::set_name(&name.map_or_else(of_program, str::to_owned));
 }

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
 use crate::handle::portable::take_reason;
+use crate::process::exit::Panic;
+use crate::process::panics;
 use crate::segment::body::Hold;
 use crate::segment::handoff::{self, Passengers};
 use crate::segment::open::Segment;
@@ -31,7 +33,7 @@ pub(crate) struct Call {
 /// What came of a call.
 pub(crate) enum Answer {
     Returned(Encoded),
-    Panicked(String),
+    Panicked(Panic),
     Refused(String),
 }
 
@@ -105,17 +107,7 @@ fn run<A: DeserializeOwned, R: Serialize>(function: Code, args: Encoded) -> Answ
     match catch_unwind(AssertUnwindSafe(|| encode("the result", &function(args)))) {
         Ok(Ok(result)) => Answer::Returned(result),
         Ok(Err(error)) => Answer::Refused(error.to_string()),
-        Err(panic) => Answer::Panicked(message_of(panic.as_ref())),
-    }
-}
-
-fn message_of(panic: &(dyn core::any::Any + Send)) -> String {
-    if let Some(message) = panic.downcast_ref::<&'static str>() {
-        (*message).into()
-    } else if let Some(message) = panic.downcast_ref::<String>() {
-        message.clone()
-    } else {
-        "with a value that is not text".into()
+        Err(panic) => Answer::Panicked(panics::describe(panic.as_ref())),
     }
 }
 

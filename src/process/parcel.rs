@@ -16,21 +16,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::error::{Error, Result};
 use crate::process::entry::{Call, Encoded};
+use crate::process::options::Settings;
 use crate::segment::open::Segment;
-use crate::sys::process::{DESCRIPTORS_MAX, file_of, read_all, receive_message, send_message};
+use crate::sys::process::{file_of, read_all};
+use crate::sys::socket::{DESCRIPTORS_MAX, receive_message, send_message};
 
 /// The longest note in bytes.
-const NOTE_BYTES_MAX: usize = 4096;
+const NOTE_BYTES_MAX: usize = 16 << 10;
 
 /// What a parcel is about.
 #[derive(Serialize, Deserialize, Debug)]
 pub(crate) enum Note {
-    /// To a child: run this. Descriptors: arguments, the parent's pidfd, segments.
-    Start { call: Call, detached: bool },
-    /// To a child: nobody waits for you any more; your life is still tied to mine.
-    Released,
-    /// To a child: live on without me.
-    Detached,
+    /// To a child: run this. Descriptors: arguments, the parent's pidfd, the leash if it is tied, segments.
+    Start { call: Call, settings: Settings, parent: u32, tied: bool },
+    /// To a child: one more value. Descriptors: the value, segments.
+    Value,
     /// From a child: the function returned. Descriptors: its result, segments.
     Returned,
     /// From a child: the function panicked. Descriptor: the message.
@@ -55,16 +55,35 @@ fn damaged() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a message that no version of ours sends")
 }
 
-/// Sends a parcel. `wait` false: a socket that nobody reads and that is full is `WouldBlock`.
-pub(crate) fn send(socket: BorrowedFd<'_>, note: Note, fds: &[BorrowedFd<'_>], wait: bool) -> io::Result<()> {
+/// Sends a parcel. `full` is called when the socket has no room, with whether a part of the parcel is sent already, and
+/// waits for room or refuses.
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    note: Note,
+    fds: &[BorrowedFd<'_>],
+    full: impl Fn(bool) -> io::Result<()>,
+) -> io::Result<()> {
     let descriptors = u32::try_from(fds.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let head = postcard::to_stdvec(&Head { note, descriptors }).map_err(io::Error::other)?;
+    if head.len() > NOTE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a name or a list of CPUs is too long"));
+    }
     let (first, rest) = fds.split_at(fds.len().min(DESCRIPTORS_MAX));
-    send_message(socket, &head, first, wait)?;
-    for fds in rest.chunks(DESCRIPTORS_MAX) {
-        send_message(socket, &[0], fds, wait)?;
+    let messages = core::iter::once((&head[..], first)).chain(rest.chunks(DESCRIPTORS_MAX).map(|fds| (&[0][..], fds)));
+    for (number, (bytes, fds)) in messages.enumerate() {
+        loop {
+            match send_message(socket, bytes, fds, false) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => full(number > 0)?,
+                other => break other.map(drop)?,
+            }
+        }
     }
     Ok(())
+}
+
+/// For [`send`]: refuses.
+pub(crate) fn refuse(_: bool) -> io::Result<()> {
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 /// A parcel on its way in.
@@ -103,13 +122,13 @@ pub(crate) fn send_value(
     socket: BorrowedFd<'_>,
     note: Note,
     value: &Encoded,
-    beside: Option<BorrowedFd<'_>>,
-    wait: bool,
+    beside: &[BorrowedFd<'_>],
+    full: impl Fn(bool) -> io::Result<()>,
 ) -> io::Result<()> {
     let file = file_of(&value.bytes)?;
     let segments = value.segments.iter().map(Segment::as_fd);
-    let fds: Vec<_> = core::iter::once(file.as_fd()).chain(beside).chain(segments).collect();
-    send(socket, note, &fds, wait)
+    let fds: Vec<_> = core::iter::once(file.as_fd()).chain(beside.iter().copied()).chain(segments).collect();
+    send(socket, note, &fds, full)
 }
 
 impl Parcel {
@@ -129,20 +148,20 @@ impl Parcel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::process::socket_pair;
+    use crate::sys::socket::socket_pair;
 
     #[test]
     fn a_parcel_with_many_descriptors_arrives_in_order() {
         let (a, b) = socket_pair().unwrap();
         let files: Vec<_> = (0..150u8).map(|i| file_of(&[i]).unwrap()).collect();
         let fds: Vec<_> = files.iter().map(OwnedFd::as_fd).collect();
-        send(a.as_fd(), Note::Returned, &fds, false).unwrap();
-        send(a.as_fd(), Note::Released, &[], false).unwrap();
+        send(a.as_fd(), Note::Returned, &fds, refuse).unwrap();
+        send(a.as_fd(), Note::Value, &[], refuse).unwrap();
         let mut incoming = Incoming::default();
         let parcel = incoming.receive(b.as_fd(), false).unwrap().unwrap();
         let contents: Vec<_> = parcel.descriptors.into_iter().flat_map(|fd| read_all(fd).unwrap()).collect();
         assert_eq!(contents, (0..150u8).collect::<Vec<_>>());
-        assert!(matches!(incoming.receive(b.as_fd(), false).unwrap().unwrap().note, Note::Released));
+        assert!(matches!(incoming.receive(b.as_fd(), false).unwrap().unwrap().note, Note::Value));
         assert_eq!(incoming.receive(b.as_fd(), false).err().unwrap().kind(), io::ErrorKind::WouldBlock);
         drop(a);
         assert!(incoming.receive(b.as_fd(), true).unwrap().is_none());

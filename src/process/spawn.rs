@@ -6,21 +6,25 @@ use core::time::Duration;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
-use crate::process::child::{VARIABLE, check_initialised};
+use crate::process::child::check_initialised;
+use crate::process::death::{Left, leave, sweep};
 use crate::process::entry::{Call, Encoded, decode, encode};
-use crate::process::outcome::Outcome;
-use crate::process::parcel::{self, Incoming, Note, Parcel};
+use crate::process::exit::{Exit, Panic};
+use crate::process::launch;
+use crate::process::options::Options;
+use crate::process::out_of_memory;
+use crate::process::parcel::{Incoming, Note, Parcel};
 use crate::segment::body::Hold;
+use crate::sync::{AtomicU32, Ordering};
 use crate::sys::clock;
-use crate::sys::fork::{ForkWord, PerProcess};
-use crate::sys::process::{self as sys, Child, Ending};
+use crate::sys::fork::ForkWord;
+use crate::sys::process::{self as sys, Child, Ending, SIGKILL};
 
 /// A child process that runs one function and hands back its result.
 ///
@@ -31,14 +35,14 @@ use crate::sys::process::{self as sys, Child, Ending};
 /// A child does not outlive its parent: when the parent process ends, however it ends, so does the child,
 /// unless it was [detached](Options::detached). The thread that spawned it may end earlier.
 ///
-/// Dropping a `Process` neither ends the child nor waits for it: it runs on, its result is lost, and its
-/// remains are taken away when the next process is spawned or dropped.
+/// Dropping a `Process` neither ends the child nor waits for it: it runs on, its result is lost, and when it has ended
+/// nothing is left of it.
 ///
 /// # When a process dies
 ///
 /// [`join`](Self::join) returns an error for which [`is_child_failure`](Error::is_child_failure) holds; its
 /// message tells the pid and what happened: a panic with its message, an exit code, a signal.
-/// [`outcome`](Self::outcome) has the same as a value.
+/// [`exit`](Self::exit) has the same as a value, and [`death`](Self::death) is to be waited for among other things.
 ///
 /// # Examples
 ///
@@ -56,40 +60,45 @@ use crate::sys::process::{self as sys, Child, Ending};
 ///     Ok(())
 /// }
 /// ```
+#[doc(alias = "multiprocessing")]
 pub struct Process<R = ()> {
-    /// `None` once it was handed to the unwatched ones, which only `drop` and `detach` do.
-    child: Option<Child>,
-    socket: OwnedFd,
+    /// `None` once somebody else looks after it, which only `drop` and `detach` bring about.
+    pub(crate) child: Option<Child>,
+    pub(crate) pid: u32,
+    pub(crate) pidfd: Arc<OwnedFd>,
+    pub(crate) name: Option<String>,
+    pub(crate) socket: OwnedFd,
+    /// Whoever sends over the socket; a parcel can be several messages.
+    pub(crate) sending: Mutex<()>,
+    /// The child ends when this is let go of while it runs. Detached from the beginning, it has none.
+    pub(crate) leash: Option<OwnedFd>,
+    pub(crate) streams: [Option<OwnedFd>; 3],
     incoming: Incoming,
     /// Whether the child may still send.
     listening: bool,
     /// What the child sent at its end.
     answer: Option<Parcel>,
     /// How it ended, once that is known.
-    outcome: Option<Outcome>,
+    exit: Option<Exit>,
+    /// Signals that this handle has sent.
+    pub(crate) signals: AtomicU32,
     /// Who spawned it: a process forked from that one leaves the child alone.
-    parent: ForkWord,
+    pub(crate) parent: ForkWord,
     /// What the child was given stays until it is joined: it may not have its own handles yet.
-    _holds: Vec<Arc<Hold>>,
+    pub(crate) holds: Mutex<Vec<Arc<Hold>>>,
     result: PhantomData<fn() -> R>,
 }
 
-/// What a child is spawned with; made by [`Process::options`].
-#[derive(Clone, Default, Debug)]
-#[must_use]
-pub struct Options {
-    env: Vec<(OsString, OsString)>,
-    detached: bool,
-}
-
 impl Process<()> {
-    /// Options for a child: variables of its environment, whether it may outlive its parent.
+    /// Options for a child: its name, environment, directory, streams, CPUs, limits, and whether it may outlive its
+    /// parent.
     ///
     /// ```no_run
     /// # fn work(n: u32) {}
     /// # fn main() -> mutirao::Result<()> {
-    /// use mutirao::Process;
-    /// let child = Process::options().env("RUST_LOG", "debug").detached(true).spawn(work, 7)?;
+    /// use mutirao::{Process, Resource};
+    /// let options = Process::options().name("sums").env("RUST_LOG", "debug").affinity([1]).limit(Resource::CpuTime, 60);
+    /// let child = options.spawn(work, 7)?;
     /// # child.join() }
     /// ```
     pub fn options() -> Options {
@@ -98,54 +107,18 @@ impl Process<()> {
 }
 
 impl Options {
-    /// Sets a variable in the child's environment.
-    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
-        self
-    }
-
-    /// Whether the child lives on when its parent ends (default: no).
-    #[doc(alias = "daemon")]
-    pub fn detached(mut self, detached: bool) -> Self {
-        self.detached = detached;
-        self
-    }
-
     /// Spawns the child; see [`Process::spawn`].
     ///
     /// # Errors
     ///
-    /// As [`Process::spawn`].
+    /// As [`Process::spawn`], and [`is_invalid`](Error::is_invalid) for a name, variable or path that holds a NUL. What
+    /// the child can not set, an affinity or a limit, is the reason of an [`Exit::Refused`](crate::Exit::Refused).
     pub fn spawn<A, R>(&self, f: fn(A) -> R, args: A) -> Result<Process<R>>
     where
         A: Serialize + DeserializeOwned,
         R: Serialize + DeserializeOwned,
     {
-        check_initialised()?;
-        let call = Call::new(f)?;
-        let args = encode("the arguments", &args)?;
-        self.start(call, args).map_err(|error| Error::io("spawning a process", error))
-    }
-
-    fn start<R>(&self, call: Call, args: Encoded) -> io::Result<Process<R>> {
-        let parent = leave_unwatched([])?;
-        let (socket, theirs) = sys::socket_pair()?;
-        let own_pidfd = sys::own_pidfd()?;
-        // All of it waits in the socket before the child exists; so it finds it whole, or nothing.
-        let note = Note::Start { call, detached: self.detached };
-        parcel::send_value(socket.as_fd(), note, &args, Some(own_pidfd.as_fd()), false)?;
-        let child = Child::run_again(VARIABLE, theirs, &self.env)?;
-        Ok(Process {
-            child: Some(child),
-            socket,
-            incoming: Incoming::default(),
-            listening: true,
-            answer: None,
-            outcome: None,
-            parent,
-            _holds: args.holds,
-            result: PhantomData,
-        })
+        Process::start(self, f, args)
     }
 }
 
@@ -164,15 +137,44 @@ impl<R: Serialize + DeserializeOwned> Process<R> {
         Options::default().spawn(f, args)
     }
 
+    pub(crate) fn start<A: Serialize + DeserializeOwned>(options: &Options, f: fn(A) -> R, args: A) -> Result<Self> {
+        check_initialised()?;
+        let call = Call::new(f)?;
+        let args = encode("the arguments", &args)?;
+        let not_started = |error| launch::not_started(options.title(), error);
+        let parent = sweep().map_err(not_started)?;
+        out_of_memory::watch();
+        let launched = launch::launch(options, call, &args)?;
+        Ok(Self {
+            pid: launched.child.pid(),
+            pidfd: Arc::clone(launched.child.pidfd()),
+            child: Some(launched.child),
+            name: options.name.clone(),
+            socket: launched.socket,
+            sending: Mutex::new(()),
+            leash: launched.leash,
+            streams: launched.streams,
+            incoming: Incoming::default(),
+            listening: true,
+            answer: None,
+            exit: None,
+            signals: AtomicU32::new(0),
+            parent,
+            holds: Mutex::new(args.holds),
+            result: PhantomData,
+        })
+    }
+
     /// Waits for the child's end and returns what its function returned.
     ///
     /// # Errors
     ///
     /// [`is_child_failure`](Error::is_child_failure) when the function did not return: a panic, an exit
-    /// code, a signal.
+    /// code, a signal. [`is_codec`](Error::is_codec) when its result can not be decoded.
     pub fn join(mut self) -> Result<R> {
+        self.streams[0] = None; // so that a child that reads to the end comes to it
         self.end(Deadline::NEVER, "join of a process")?;
-        self.take()
+        self.result()
     }
 
     /// As [`join`](Self::join), but gives up after `timeout`; the child runs on then, and can be joined later.
@@ -182,7 +184,7 @@ impl<R: Serialize + DeserializeOwned> Process<R> {
     /// [`is_timeout`](Error::is_timeout), and those of [`join`](Self::join). The result is handed out once.
     pub fn join_timeout(&mut self, timeout: Duration) -> Result<R> {
         self.end(Deadline::after(clock::now_ns(), timeout), "join of a process")?;
-        self.take()
+        self.result()
     }
 
     /// As [`join`](Self::join), but never waits.
@@ -192,20 +194,59 @@ impl<R: Serialize + DeserializeOwned> Process<R> {
     /// [`is_would_block`](Error::is_would_block) while the child runs, and those of [`join`](Self::join). The
     /// result is handed out once.
     pub fn try_join(&mut self) -> Result<R> {
-        match self.outcome()? {
-            Some(_) => self.take(),
-            None => Err(Kind::WouldBlock { what: "join of a process" }.into()),
+        self.end_now()?;
+        self.result()
+    }
+
+    /// Waits for the child's end and returns how it ended: also a panic, an exit code or a signal is a value here.
+    ///
+    /// # Errors
+    ///
+    /// [`is_codec`](Error::is_codec) when the result of its function can not be decoded.
+    #[doc(alias = "exitcode")]
+    pub fn exit(mut self) -> Result<Exit<R>> {
+        self.streams[0] = None;
+        self.exit_timeout(Duration::MAX)
+    }
+
+    /// As [`exit`](Self::exit), but gives up after `timeout`; the child runs on then.
+    ///
+    /// # Errors
+    ///
+    /// [`is_timeout`](Error::is_timeout), and those of [`exit`](Self::exit). A result is handed out once, other ends as
+    /// often as they are asked for.
+    pub fn exit_timeout(&mut self, timeout: Duration) -> Result<Exit<R>> {
+        self.end(Deadline::after(clock::now_ns(), timeout), "the end of a process")?;
+        self.whole_exit()
+    }
+
+    /// As [`exit`](Self::exit), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`is_would_block`](Error::is_would_block) while the child runs, and those of
+    /// [`exit_timeout`](Self::exit_timeout).
+    pub fn try_exit(&mut self) -> Result<Exit<R>> {
+        self.end_now()?;
+        self.whole_exit()
+    }
+
+    /// What the function returned, or the error that tells how else the child ended.
+    fn result(&mut self) -> Result<R> {
+        match self.whole_exit()? {
+            Exit::Returned(result) => Ok(result),
+            other => Err(Kind::Child { who: self.who(), how: other.to_string() }.into()),
         }
     }
 
-    fn take(&mut self) -> Result<R> {
-        match &self.outcome {
-            Some(Outcome::Returned) => {
-                let handed_out = || Error::invalid("join of a process", "its result was handed out before");
-                decode("the result", open(self.answer.take().ok_or_else(handed_out)?)?)
-            }
-            Some(outcome) => Err(Kind::Child { pid: self.id(), how: outcome.to_string() }.into()),
+    fn whole_exit(&mut self) -> Result<Exit<R>> {
+        match &self.exit {
             None => Err(Error::invalid("join of a process", "it has not ended")),
+            Some(Exit::Returned(())) => {
+                let handed_out = || Error::invalid("join of a process", "its result was handed out before");
+                Ok(Exit::Returned(decode("the result", open(self.answer.take().ok_or_else(handed_out)?)?)?))
+            }
+            Some(other) => other.of_another().ok_or_else(|| Error::invalid("join of a process", "it has no result")),
         }
     }
 }
@@ -218,57 +259,33 @@ enum Look {
 }
 
 impl<R> Process<R> {
-    /// The process id.
-    #[doc(alias = "pid")]
-    pub fn id(&self) -> u32 {
-        self.child.as_ref().map_or(0, Child::pid)
-    }
-
-    /// Whether the child has not ended yet.
-    pub fn is_alive(&self) -> bool {
-        self.child.as_ref().is_some_and(|child| !sys::has_ended(child.pidfd()).unwrap_or(false))
-    }
-
-    /// Ends the child by `SIGKILL`. It is fine if it has ended already.
-    ///
-    /// # Errors
-    ///
-    /// When the system refuses, as for a child that has become another user's.
-    #[doc(alias = "terminate")]
-    pub fn kill(&self) -> Result<()> {
-        let killed = self.child.as_ref().map_or(Ok(()), Child::kill);
-        killed.map_err(|error| Error::io("killing a process", error))
-    }
-
-    /// How the child ended; `None` while it runs.
-    ///
-    /// # Errors
-    ///
-    /// When the system does not answer.
-    #[doc(alias = "exitcode")]
-    pub fn outcome(&mut self) -> Result<Option<Outcome>> {
-        match self.end(Deadline::NOW, "a look at a process") {
-            Ok(()) => Ok(self.outcome.clone()),
-            Err(error) if error.is_timeout() => Ok(None),
-            Err(error) => Err(error),
+    /// As messages call it.
+    fn who(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{} (`{name}`)", self.pid()),
+            None => self.pid().to_string(),
         }
     }
 
-    /// Lets the child live on without this process. Its result is lost.
-    pub fn detach(mut self) {
-        self.part(Note::Detached);
+    fn end_now(&mut self) -> Result<()> {
+        let what = "join of a process";
+        match self.end(Deadline::NOW, what) {
+            Err(error) if error.is_timeout() => Err(Kind::WouldBlock { what }.into()),
+            other => other,
+        }
     }
 
-    /// Waits until the outcome is known.
-    fn end(&mut self, deadline: Deadline, what: &'static str) -> Result<()> {
-        while self.outcome.is_none() {
+    /// Waits until it is known how the child ended.
+    pub(crate) fn end(&mut self, deadline: Deadline, what: &'static str) -> Result<()> {
+        while self.exit.is_none() {
             let ending = match self.look(deadline) {
                 Ok(Look::Ended(ending)) => ending,
                 Ok(Look::Changed) => continue,
                 Ok(Look::TimedOut) => return Err(Kind::Timeout { what }.into()),
                 Err(error) => return Err(Error::io(what, error)),
             };
-            self.outcome = Some(conclude(&mut self.answer, ending)?);
+            self.exit = Some(conclude(&mut self.answer, ending, self.signals.load(Ordering::Relaxed))?);
+            self.holds.lock().clear();
         }
         Ok(())
     }
@@ -289,32 +306,40 @@ impl<R> Process<R> {
             return Ok(Look::Ended(ending));
         }
         let ready = match self.listening {
-            true => sys::wait_readable([child.pidfd(), self.socket.as_fd()], deadline)?,
-            false => [sys::wait_readable([child.pidfd()], deadline)?[0], false],
+            true => sys::wait_readable([self.pidfd.as_fd(), self.socket.as_fd()], deadline)?,
+            false => [sys::wait_readable([self.pidfd.as_fd()], deadline)?[0], false],
         };
         Ok(if ready == [false, false] { Look::TimedOut } else { Look::Changed })
     }
 
-    /// Parts from a child that runs: tells it so, and leaves it to be taken away when it has ended.
-    fn part(&mut self, note: Note) {
-        let running = self.parent.is_ours() && self.outcome.is_none();
-        let Some(child) = self.child.take_if(|_| running) else { return };
-        // A child that does not hear it has ended.
-        let _ = parcel::send(self.socket.as_fd(), note, &[], false);
-        let _ = leave_unwatched([child]);
+    /// Parts from a child that runs.
+    pub(crate) fn part(&mut self) {
+        let running = self.parent.is_ours() && self.exit.is_none();
+        if let Some(child) = self.child.take_if(|_| running) {
+            leave(Left { child, _leash: self.leash.take() });
+        }
     }
 }
 
-/// The outcome, from what the child has sent and how it ended. A result stays where it is.
-fn conclude(answer: &mut Option<Parcel>, ending: Ending) -> Result<Outcome> {
+/// How the child ended, from what it has sent and what the kernel says. A result stays where it is.
+fn conclude(answer: &mut Option<Parcel>, ending: Ending, signals: u32) -> Result<Exit> {
     let told = match answer {
-        None => return Ok(ending.into()),
-        Some(Parcel { note: Note::Returned, .. }) => return Ok(Outcome::Returned),
-        Some(Parcel { note: Note::Panicked, .. }) => Outcome::Panicked,
-        Some(_) => Outcome::Refused,
+        Some(Parcel { note: Note::Returned, .. }) => return Ok(Exit::Returned(())),
+        Some(parcel) => matches!(parcel.note, Note::Panicked),
+        None => {
+            return Ok(match ending {
+                Ending::Exited(code) => Exit::Exited(code),
+                Ending::Killed(signal) => {
+                    let is_unasked = signal == SIGKILL && signals == 0;
+                    Exit::Killed { signal, out_of_memory: is_unasked && out_of_memory::explains_a_death() }
+                }
+                Ending::Untold => Exit::Untold,
+            });
+        }
     };
-    let text = answer.take().map(open).transpose()?.map_or_else(Vec::new, |text| text.bytes);
-    Ok(told(String::from_utf8_lossy(&text).into_owned()))
+    let text = answer.take().map(open).transpose()?;
+    let text = text.ok_or_else(|| Error::invalid("join of a process", "it sent no reason"))?;
+    Ok(if told { decode::<Panic>("a panic", text)?.into() } else { Exit::Refused(decode("a reason", text)?) })
 }
 
 fn open(mut parcel: Parcel) -> Result<Encoded> {
@@ -322,26 +347,19 @@ fn open(mut parcel: Parcel) -> Result<Encoded> {
     parcel.into_value(body)
 }
 
-/// Children whose handles were dropped. The kernel keeps a row for each until somebody asks how it ended.
-static UNWATCHED: PerProcess<Mutex<Vec<Child>>> = PerProcess::new();
-
-/// Adds the children that nobody watches any more and takes away those that have ended.
-fn leave_unwatched(children: impl IntoIterator<Item = Child>) -> io::Result<ForkWord> {
-    let (process, unwatched) = UNWATCHED.get_or_init(Mutex::default)?;
-    let mut unwatched = unwatched.lock();
-    unwatched.extend(children);
-    unwatched.retain(|child| matches!(child.reap(), Ok(None)));
-    Ok(process)
-}
-
 impl<R> Drop for Process<R> {
     fn drop(&mut self) {
-        self.part(Note::Released);
+        self.part();
     }
 }
 
 impl<R> fmt::Debug for Process<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Process").field("id", &self.id()).field("outcome", &self.outcome).finish_non_exhaustive()
+        let Self { name, exit, .. } = self;
+        f.debug_struct("Process")
+            .field("pid", &self.pid())
+            .field("name", name)
+            .field("exit", exit)
+            .finish_non_exhaustive()
     }
 }

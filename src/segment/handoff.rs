@@ -15,7 +15,7 @@ use crate::segment::body::Hold;
 use crate::segment::named::SegmentOptions;
 use crate::segment::open::Segment;
 use crate::sys::backing::FileId;
-use crate::sys::process;
+use crate::sys::socket;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::cell::{Cell, RefCell};
 use std::os::fd::AsFd;
@@ -161,7 +161,7 @@ impl Segment {
     ///
     /// When the socket refuses; nothing was sent then.
     pub fn send_to(&self, socket: &UnixStream) -> Result<()> {
-        process::send_descriptors(socket.as_fd(), b"mutirao", &[self.as_fd()])
+        socket::send_descriptors(socket.as_fd(), b"mutirao", &[self.as_fd()])
             .map_err(|e| Error::io("sending a segment over a socket", e))
     }
 
@@ -172,7 +172,7 @@ impl Segment {
     /// [`is_not_a_segment`](Error::is_not_a_segment) when something else was sent, and the errors of
     /// [`from_fd`](Segment::from_fd).
     pub fn receive_from(socket: &UnixStream) -> Result<Self> {
-        let (bytes, fds) = process::receive_descriptors(socket.as_fd(), 7)
+        let (bytes, fds) = socket::receive_descriptors(socket.as_fd(), 7)
             .map_err(|e| Error::io("receiving a segment over a socket", e))?;
         match <[_; 1]>::try_from(fds) {
             Ok([fd]) if bytes == b"mutirao" => Self::from_fd(fd),

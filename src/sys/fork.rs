@@ -87,6 +87,11 @@ impl<T: Send + Sync> PerProcess<T> {
         Self::ours(winner).ok_or_else(|| io::Error::other("a fork happened during the first use"))
     }
 
+    /// The value of this process, if it was made.
+    pub(crate) fn get(&self) -> Option<&'static T> {
+        Self::ours(self.state.load(Ordering::Acquire)).map(|(_, value)| value)
+    }
+
     fn ours(at: *mut (ForkWord, T)) -> Option<(ForkWord, &'static T)> {
         // SAFETY: a pointer that was stored is from Box::into_raw and never freed.
         let (word, value) = unsafe { at.as_ref() }?;

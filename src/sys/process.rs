@@ -1,38 +1,30 @@
-//! Processes: running this executable again, waiting, signals, descriptors over sockets.
+//! Processes: waiting, signals, what a parent leaves open for its child.
 //!
-//! Unsafe is here because three things have no safe form: code between fork and exec, a descriptor that is
-//! known only by its number, and changes of the process's environment and signal dispositions. Everything
-//! else goes through rustix's safe calls. A process is always named by its pidfd, never by its number, which may be
-//! somebody else's by now.
+//! Unsafe is here because a descriptor that is known only by its number has no safe form, nor have changes of the
+//! process's environment and signal dispositions. Everything else goes through rustix's safe calls. A process is always
+//! named by its pidfd, never by its number, which may be somebody else's by now.
 #![allow(unsafe_code)]
 
-use core::mem::MaybeUninit;
+pub(crate) use libc::{SIGKILL, SIGTERM};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, MemfdFlags, fstat, memfd_create};
-use rustix::io::{Errno, FdFlags, fcntl_setfd, retry_on_intr};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd, retry_on_intr};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
-use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::sync::Arc;
 
 use crate::deadline::Deadline;
+use crate::sys::backing::{FileId, id_of};
 use crate::sys::clock;
-
-/// Descriptors in one message. The kernel takes 253; older ones on the way and their limits take fewer.
-pub(crate) const DESCRIPTORS_MAX: usize = 64;
 
 /// A child of this process, until it was waited for.
 pub(crate) struct Child {
     pid: u32,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
 }
 
 /// How a process ended.
@@ -47,24 +39,8 @@ pub(crate) enum Ending {
 }
 
 impl Child {
-    /// Runs this executable again, with the same arguments. The child finds `socket` under its number,
-    /// which stands in the environment under `variable`; nobody else inherits it.
-    pub(crate) fn run_again(variable: &str, socket: OwnedFd, env: &[(OsString, OsString)]) -> io::Result<Self> {
-        // By this path the executable is found also after it was renamed, replaced or deleted.
-        let mut command = Command::new("/proc/self/exe");
-        let mut args = std::env::args_os();
-        if let Some(name) = args.next() {
-            command.arg0(name);
-        }
-        command.args(args).envs(env.iter().map(|(k, v)| (k, v))).env(variable, socket.as_raw_fd().to_string());
-        let inherit = move || Ok(fcntl_setfd(&socket, FdFlags::empty())?);
-        // SAFETY: 1. between fork and exec only async-signal-safe functions may run: the closure makes one
-        //            fcntl call; it takes no lock and allocates nothing, not even for its error.
-        unsafe { command.pre_exec(inherit) };
-        let pid = command.spawn()?.id();
-        // Until we wait for it, the number is its own.
-        let pidfd = pidfd_of(pid)?;
-        Ok(Self { pid, pidfd })
+    pub(crate) fn new(pid: u32, pidfd: OwnedFd) -> Self {
+        Self { pid, pidfd: Arc::new(pidfd) }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -72,14 +48,14 @@ impl Child {
     }
 
     /// Readable once the process has ended.
-    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+    pub(crate) fn pidfd(&self) -> &Arc<OwnedFd> {
+        &self.pidfd
     }
 
     /// The ending, if it has come; the kernel forgets the process then.
     pub(crate) fn reap(&self) -> io::Result<Option<Ending>> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        match retry_on_intr(|| waitid(WaitId::PidFd(self.pidfd()), options)) {
+        match retry_on_intr(|| waitid(WaitId::PidFd(self.pidfd.as_fd()), options)) {
             Ok(None) => Ok(None),
             Ok(Some(status)) => Ok(Some(match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => Ending::Exited(code),
@@ -87,21 +63,22 @@ impl Child {
                 (None, None) => Ending::Untold,
             })),
             // Not ours to wait for any more. If it lives, its end is still seen on the pidfd.
-            Err(Errno::CHILD) => Ok(has_ended(self.pidfd())?.then_some(Ending::Untold)),
+            Err(Errno::CHILD) => Ok(has_ended(self.pidfd.as_fd())?.then_some(Ending::Untold)),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Ends the process by SIGKILL; nothing happens when it has ended already.
-    pub(crate) fn kill(&self) -> io::Result<()> {
-        match pidfd_send_signal(&self.pidfd, Signal::KILL) {
+    /// Sends a signal; nothing happens when the process has ended already.
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        let signal = Signal::from_named_raw(signal).ok_or(Errno::INVAL)?;
+        match pidfd_send_signal(&self.pidfd, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
+pub(crate) fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
@@ -126,7 +103,18 @@ pub(crate) fn kill_self() -> ! {
 
 /// Waits until a descriptor is readable or hung up, or the deadline passes; says which are.
 pub(crate) fn wait_readable<const N: usize>(fds: [BorrowedFd<'_>; N], deadline: Deadline) -> io::Result<[bool; N]> {
-    let mut polled = fds.each_ref().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN));
+    wait(fds.each_ref().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)), deadline)
+}
+
+/// Waits until a message can be sent over `socket`, or nobody reads it any more, or `process` has ended, or the deadline
+/// passes. Says whether one of them came.
+pub(crate) fn wait_writable(socket: BorrowedFd<'_>, process: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+    let room = PollFd::from_borrowed_fd(socket, PollFlags::OUT);
+    let end = PollFd::from_borrowed_fd(process, PollFlags::IN);
+    Ok(wait([room, end], deadline)?.contains(&true))
+}
+
+fn wait<const N: usize>(mut polled: [PollFd<'_>; N], deadline: Deadline) -> io::Result<[bool; N]> {
     loop {
         let now = clock::now_ns();
         // An hour at most, so that no timeout overflows anything; the loop takes care of the rest.
@@ -141,79 +129,19 @@ pub(crate) fn wait_readable<const N: usize>(fds: [BorrowedFd<'_>; N], deadline: 
     }
 }
 
-/// Two ends that keep the borders of messages. Both are closed by exec.
-pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+/// The same description under a number above 2, so that no standard stream of a child takes its place.
+pub(crate) fn above_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 { Ok(fd) } else { Ok(fcntl_dupfd_cloexec(fd, 3)?) }
 }
 
-/// Sends one message (at least one byte) with at most [`DESCRIPTORS_MAX`] descriptors. `wait` false: a full
-/// socket is `WouldBlock`.
-pub(crate) fn send_message(
-    socket: BorrowedFd<'_>,
-    bytes: &[u8],
-    fds: &[BorrowedFd<'_>],
-    wait: bool,
-) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let flags = if wait { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::DONTWAIT };
-    Ok(retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags))?)
+/// Another number, above 2, for the same description.
+pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    Ok(fcntl_dupfd_cloexec(fd, 3)?)
 }
 
-/// Receives one message into `bytes`, its descriptors at the end of `fds`. Zero: the other end is closed.
-pub(crate) fn receive_message(
-    socket: BorrowedFd<'_>,
-    bytes: &mut [u8],
-    fds: &mut Vec<OwnedFd>,
-    wait: bool,
-) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = if wait { RecvFlags::CMSG_CLOEXEC } else { RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT };
-    let message = loop {
-        match recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags) {
-            // Said once, when the other end was closed with messages unread; what it sent before is still here.
-            Err(Errno::INTR | Errno::CONNRESET) => {}
-            other => break other?,
-        }
-    };
-    for received in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = received {
-            fds.extend(received);
-        }
-    }
-    if message.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(Errno::MFILE.into()); // the kernel drops what finds no place in our table
-    }
-    if message.flags.contains(ReturnFlags::TRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is longer than any we send"));
-    }
-    Ok(message.bytes)
-}
-
-/// Sends bytes (at least one) and at most [`DESCRIPTORS_MAX`] descriptors over a connected socket of any kind.
-pub(crate) fn send_descriptors(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut sent = send_message(socket, bytes, fds, true)?;
-    while let Some(unsent) = bytes.get(sent..).filter(|unsent| !unsent.is_empty()) {
-        sent += send_message(socket, unsent, &[], true)?;
-    }
-    Ok(())
-}
-
-/// Receives `len` bytes, or fewer when the other end is closed, and the descriptors that came with them.
-pub(crate) fn receive_descriptors(socket: BorrowedFd<'_>, len: usize) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let (mut bytes, mut fds, mut received) = (vec![0; len], Vec::new(), 0);
-    while received < len {
-        match receive_message(socket, &mut bytes[received..], &mut fds, true)? {
-            0 => break,
-            more => received += more,
-        }
-    }
-    bytes.truncate(received);
-    Ok((bytes, fds))
+/// A pipe, closed by exec: the end that is read, the end that is written.
+pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe_with(PipeFlags::CLOEXEC)?)
 }
 
 /// An anonymous file that holds `bytes`.
@@ -263,6 +191,11 @@ fn adopt_socket(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Which file the number of a descriptor leads to: another, when somebody closed it and opened something else.
+pub(crate) fn file_id(fd: BorrowedFd<'_>) -> io::Result<FileId> {
+    Ok(id_of(&fstat(fd)?))
+}
+
 /// What std does before `main`, for children that never reach it: a write to a closed pipe is an error and
 /// not the end.
 pub(crate) fn ignore_broken_pipes() {
@@ -293,24 +226,4 @@ pub(crate) fn signal_name(signal: i32) -> Option<&'static str> {
         libc::SIGSYS => "SIGSYS",
         _ => return None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn descriptors_and_borders_of_messages_survive_a_socket() {
-        let (a, b) = socket_pair().unwrap();
-        let file = file_of(b"hello").unwrap();
-        send_message(a.as_fd(), b"one", &[file.as_fd(); DESCRIPTORS_MAX], true).unwrap();
-        send_message(a.as_fd(), b"two", &[], true).unwrap();
-        let (mut bytes, mut fds) = ([0; 16], Vec::new());
-        assert_eq!(receive_message(b.as_fd(), &mut bytes, &mut fds, true).unwrap(), 3);
-        assert_eq!(fds.len(), DESCRIPTORS_MAX);
-        assert_eq!(read_all(fds.pop().unwrap()).unwrap(), b"hello");
-        assert_eq!(receive_message(b.as_fd(), &mut bytes, &mut fds, true).unwrap(), 3);
-        drop(a);
-        assert_eq!(receive_message(b.as_fd(), &mut bytes, &mut fds, true).unwrap(), 0);
-    }
 }

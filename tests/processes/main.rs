@@ -2,10 +2,12 @@
 
 mutirao::testing::entry!();
 
+mod family;
 mod handles;
 mod leases;
 mod life;
 mod names;
+mod options;
 mod proof;
 mod readers;
 mod results;

@@ -1,6 +1,6 @@
 //! Arguments, results, and every way to end without one.
 
-use mutirao::{Outcome, Process};
+use mutirao::{Exit, Process};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,8 +48,12 @@ fn a_panic_is_a_value_with_its_message() {
     let pid = child.id();
     let error = child.join_timeout(Duration::from_secs(3600)).unwrap_err();
     assert!(error.is_child_failure());
-    assert_eq!(error.to_string(), format!("the child process {pid} panicked: 7 is too many"));
-    assert_eq!(child.outcome().unwrap(), Some(Outcome::Panicked("7 is too many".into())));
+    let Exit::Panicked { message, location: Some(location), .. } = child.try_exit().unwrap() else {
+        panic!("no panic with a place");
+    };
+    assert_eq!(message, "7 is too many");
+    assert!(location.starts_with(file!()), "{location}");
+    assert_eq!(error.to_string(), format!("the child process {pid} panicked at {location}: 7 is too many"));
     assert!(!child.is_alive());
 }
 
@@ -60,7 +64,7 @@ fn an_exit_code_is_a_value() {
         let mut child: Process<u32> = Process::spawn(|code| std::process::exit(code), code).unwrap();
         let error = child.join_timeout(Duration::from_secs(3600)).unwrap_err();
         assert!(error.to_string().ends_with(&format!("exited with code {code}")), "{error}");
-        assert_eq!(child.outcome().unwrap(), Some(Outcome::Exited(code)));
+        assert_eq!(child.try_exit().unwrap(), Exit::Exited(code));
     }
 }
 
@@ -75,7 +79,7 @@ fn a_signal_is_a_value() {
     child.kill().unwrap();
     let error = child.join_timeout(Duration::from_secs(3600)).unwrap_err();
     assert!(error.to_string().ends_with("was killed by signal 9 (SIGKILL)"), "{error}");
-    assert_eq!(child.outcome().unwrap(), Some(Outcome::Killed(9)));
+    assert_eq!(child.try_exit().unwrap(), Exit::Killed { signal: 9, out_of_memory: false });
     child.kill().unwrap(); // nothing to end any more
 }
 
@@ -101,10 +105,9 @@ fn a_join_gives_up_and_can_be_tried_again() {
     let (stream, _) = meeting.next();
     assert!(child.try_join().unwrap_err().is_would_block());
     assert!(child.join_timeout(Duration::from_millis(20)).unwrap_err().is_timeout());
-    assert_eq!(child.outcome().unwrap(), None);
+    assert!(child.try_exit().unwrap_err().is_would_block());
     drop(stream);
     assert_eq!(child.join_timeout(Duration::MAX).unwrap(), 42);
-    assert_eq!(child.outcome().unwrap(), Some(Outcome::Returned));
     assert!(child.try_join().unwrap_err().is_invalid());
 }
 
