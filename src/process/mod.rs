@@ -13,6 +13,8 @@ pub(crate) mod death;
 pub(crate) mod entry;
 pub(crate) mod exit;
 pub(crate) mod family;
+#[cfg(feature = "testing")]
+pub(crate) mod instruction;
 pub(crate) mod launch;
 pub(crate) mod lifeline;
 pub(crate) mod options;
@@ -24,6 +26,8 @@ pub(crate) mod stdio;
 #[cfg(feature = "testing")]
 pub(crate) mod stepping;
 pub mod testing;
+#[cfg(feature = "testing")]
+pub(crate) mod victim;
 
 pub use self::child::init;
 pub use self::death::Death;

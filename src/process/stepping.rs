@@ -1,10 +1,10 @@
-//! Killing a child at every instruction of an operation: a kit for those who keep structures of their own in
+//! Killing a child at every step of an operation: a kit for those who keep structures of their own in
 //! shared memory, and for us.
 
-use crate::error::{Error, Kind, Result};
-use crate::process::spawn::Process;
+use crate::error::{Kind, Result};
+use crate::process::victim::{Ahead, Victim};
 use crate::sys::clock;
-use crate::sys::trace::{self, Stop};
+use crate::sys::trace;
 use core::fmt;
 use core::time::Duration;
 use serde::{Serialize, de::DeserializeOwned};
@@ -12,7 +12,12 @@ use serde::{Serialize, de::DeserializeOwned};
 /// At how many of an operation's instructions a child is killed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Points {
-    /// Before each of them, and after the last.
+    /// Before each step of shared memory, and after the last: each instruction that touches a shared mapping, of whatever
+    /// file and whoever's, and each system call. Nobody else can see what happens between two of them, so this shows what
+    /// [`Every`](Self::Every) shows, and is much quicker. Few need anything else. A loop over memory does the same instruction
+    /// again and again: between two system calls, its first 32 times and then the 64th, the 128th, ... are tried.
+    Shared,
+    /// Before each instruction, and after the last.
     Every,
     /// About so many, evenly spread, and after the last.
     About(u32),
@@ -23,7 +28,7 @@ pub enum Points {
 /// Where in its operation a child was killed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Killed {
-    /// After so many of its instructions, when it was not over.
+    /// After so many of its instructions, or of its steps of [shared memory](Points::Shared), when it was not over.
     During(u64),
     /// When it was over, before the child could do anything else.
     After,
@@ -32,12 +37,12 @@ pub enum Killed {
 /// What was done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kills {
+    /// Where they were killed.
+    pub points: Points,
     /// Machine instructions of the operation.
     pub instructions: u64,
     /// Children that were killed.
     pub kills: u64,
-    /// Instructions from one kill to the next; 0: ever more.
-    pub stride: u64,
     /// The longest time that the survivor took.
     pub longest: Duration,
 }
@@ -45,11 +50,13 @@ pub struct Kills {
 /// `| instructions | kills | longest |`, for a table.
 impl fmt::Display for Kills {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { instructions, kills, stride, longest } = self;
-        let share = match stride {
-            0 => "ever fewer".into(),
-            1 => "all".into(),
-            _ => format!("one in {stride}"),
+        let Self { points, instructions, kills, longest } = self;
+        let share = 100.0 * *kills as f64 / (*instructions).max(1) as f64;
+        let share = match points {
+            Points::Shared => format!("at all that others can see: {share:.1} %"),
+            Points::Every => "all".into(),
+            Points::About(_) => format!("spread: {share:.1} %"),
+            Points::Growing(_) => "ever fewer".into(),
         };
         write!(f, "| {instructions} | {kills} ({share}) | {:.1} ms |", longest.as_secs_f64() * 1e3)
     }
@@ -70,19 +77,24 @@ pub fn end() {
     trace::mark();
 }
 
-/// Kills a child at every instruction of an operation, and lets a survivor check each time what must hold.
+/// Kills a child at every step of an operation, and lets a survivor check each time what must hold.
 ///
 /// `victim` runs in a child of its own for each kill. It prepares what it needs, calls [`begin`], does the operation, and
 /// calls [`end`]. Then `survivor` runs here, with the same stage. The stage goes to the children as the arguments of
-/// [`Process::spawn`] do, so its handles are shared, and what a death leaves behind meets all later ones.
+/// [`Process::spawn`](crate::Process::spawn) do, so its handles are shared, and what a death leaves behind meets all later
+/// ones.
 ///
 /// The child is stepped by ptrace(2), as users run it: with optimisation, outside of any model. A system call is one
-/// instruction: it is done, or not begun. Only the thread that marks is stepped; the kill ends all of them.
+/// step: it is done, or not begun. Only the thread that marks is stepped; the kill ends all of them.
+///
+/// Shared memory is whatever the child has mapped with `MAP_SHARED`: objects of this crate, and your own structures in
+/// memory of any origin. With [`Points::Shared`] the k-th kill is before the k-th step that others can see.
 ///
 /// # Errors
 ///
 /// [`is_unsupported`](Error::is_unsupported) on other machines than x86-64; [`is_invalid`](Error::is_invalid) when the
-/// victim ends without its marks; errors of the system where tracing is not allowed, and those of [`Process::spawn`].
+/// victim ends without its marks; errors of the system where tracing is not allowed, and those of
+/// [`Process::spawn`](crate::Process::spawn).
 ///
 /// # Examples
 ///
@@ -98,13 +110,13 @@ pub fn end() {
 ///     end();
 /// };
 /// # if cfg!(target_arch = "x86_64") {
-/// let kills = kill_everywhere(Points::About(10), &value, victim, |value, killed| {
+/// let kills = kill_everywhere(Points::Shared, &value, victim, |value, killed| {
 ///     // The old value or the new one, never a mix; and the new one if the call had returned.
 ///     let now = value.load();
 ///     assert!(now == [1; 3] || now == [0; 3] && killed != Killed::After);
 ///     value.store([0; 3]).unwrap();
 /// })?;
-/// assert!(kills.kills >= 10);
+/// assert!(kills.kills >= 6);
 /// # }
 /// # Ok::<(), mutirao::Error>(())
 /// ```
@@ -120,67 +132,108 @@ where
     if !cfg!(target_arch = "x86_64") {
         return Err(Kind::Unsupported { what: "stepping a child" }.into());
     }
-    let mut done = Kills { instructions: 0, kills: 0, stride: 0, longest: Duration::ZERO };
-    let mut kill = |k| -> Result<Option<u64>> {
-        let ended = kill_after(stage, victim, k)?.err();
+    let mut done = Kills { points, instructions: 0, kills: 0, longest: Duration::ZERO };
+    let begin = || Victim::new(stage, victim);
+    let mut end = |victim: Victim, killed: Killed| -> Result<()> {
+        victim.kill()?;
         let begun = clock::now_ns();
-        survivor(stage, if ended.is_some() { Killed::After } else { Killed::During(k) });
+        survivor(stage, killed);
         done.longest = done.longest.max(Duration::from_nanos(clock::now_ns().saturating_sub(begun)));
         done.kills += 1;
-        Ok(ended)
+        Ok(())
     };
-    let (mut k, mut most, mut stride) = (0, 0, 0);
-    if let Points::Growing(limit) = points {
-        most = u64::from(limit);
-    } else {
-        let whole = kill(u64::MAX)?.ok_or_else(|| Error::invalid("stepping a child", "its operation never ended"))?;
-        stride = if let Points::About(n) = points { (whole / u64::from(n.max(1))).max(1) } else { 1 };
-        // An operation takes about as many instructions each time.
-        most = whole.saturating_mul(4).max(most);
-        done.instructions = whole;
-    }
-    // Bounded: `k` grows.
-    while k <= most {
-        if let Some(whole) = kill(k)? {
-            done.instructions = whole;
-            break;
+    done.instructions = match points {
+        Points::Shared => at_shared_steps(begin, &mut end)?,
+        Points::Every => {
+            let whole = at_instructions(u64::MAX, u64::MAX, |_| u64::MAX, begin, &mut end)?;
+            // An operation takes about as many instructions each time.
+            at_instructions(0, whole.saturating_mul(4), |k| k + 1, begin, &mut end)?
         }
-        done.instructions = done.instructions.max(k);
-        k += if stride == 0 { 2 * k + 1 } else { stride };
-    }
-    done.stride = stride;
+        Points::About(n) => {
+            let whole = at_instructions(u64::MAX, u64::MAX, |_| u64::MAX, begin, &mut end)?;
+            let stride = (whole / u64::from(n.max(1))).max(1);
+            at_instructions(0, whole.saturating_mul(4), |k| k + stride, begin, &mut end)?
+        }
+        Points::Growing(most) => at_instructions(0, most.into(), |k| 2 * k + 1, begin, &mut end)?,
+    };
     Ok(done)
 }
 
-/// Steps a new child `k` instructions into its operation and kills it. The inner `Err`: it was over after so many.
-fn kill_after<S>(stage: &S, victim: fn(S), k: u64) -> Result<Result<(), u64>>
-where
-    S: Clone + Serialize + DeserializeOwned,
-{
-    let io = |error| Error::io("stepping a child", error);
-    let child = Process::spawn(victim, stage.clone())?;
-    let pid = child.id();
-    let refuse = |how: Stop| Error::invalid("stepping a child", format!("it came to {how:?} before its mark"));
-    match trace::wait(pid).map_err(io)? {
-        Stop::Marked => trace::pass_mark(pid).map_err(io)?,
-        other => return Err(refuse(other)),
-    }
-    let mut over = Ok(());
-    for done in 0..k {
-        trace::step(pid).map_err(io)?;
-        match trace::wait(pid).map_err(io)? {
-            Stop::Stepped => {}
-            Stop::Marked => {
-                over = Err(done);
-                break;
+/// Kills after `k` instructions, then after `next(k)`, until an operation is over before that or `most` are passed.
+/// How many instructions it has, as far as that was seen.
+fn at_instructions(
+    mut k: u64,
+    most: u64,
+    next: impl Fn(u64) -> u64,
+    begin: impl Fn() -> Result<Victim>,
+    mut end: impl FnMut(Victim, Killed) -> Result<()>,
+) -> Result<u64> {
+    let mut seen = 0;
+    // Bounded: `k` grows.
+    while k <= most {
+        let mut victim = begin()?;
+        let mut done = 0;
+        while done < k {
+            if !victim.step()? {
+                end(victim, Killed::After)?;
+                return Ok(done);
             }
-            other => return Err(refuse(other)),
+            done += 1;
         }
+        end(victim, Killed::During(k))?;
+        seen = k;
+        k = next(k);
     }
-    child.kill()?;
-    match child.join() {
-        Err(error) if error.is_child_failure() => Ok(over),
-        Err(error) => Err(error),
-        Ok(()) => Err(Error::invalid("stepping a child", "it lived")),
+    Ok(seen)
+}
+
+/// So many times an instruction is killed between two system calls, if it comes that often; then at ever fewer of its times.
+const ALL_TIMES: u64 = 32;
+
+/// Kills before each step of shared memory. What lies before the stretch between two system calls in which the kill is
+/// to be is not stepped through. How many instructions the operation has.
+fn at_shared_steps(
+    begin: impl Fn() -> Result<Victim>,
+    mut end: impl FnMut(Victim, Killed) -> Result<()>,
+) -> Result<u64> {
+    // System calls before this stretch, steps of shared memory and instructions before it, points within it.
+    let (mut calls, mut before, mut instructions, mut within) = (0, 0, 0, 0);
+    // Bounded as the operation is: each round goes one step further.
+    'rounds: loop {
+        let mut victim = begin()?;
+        for _ in 0..calls {
+            if !victim.run_over_system_call()? {
+                // It took another way than the ones before it, a shorter one.
+                end(victim, Killed::After)?;
+                return Ok(instructions);
+            }
+        }
+        let (mut points, mut steps, mut passed) = (0, 0, 0);
+        loop {
+            let ahead = victim.ahead()?;
+            let is_point = match ahead {
+                Ahead::Own => false,
+                Ahead::Touch(times) => times <= ALL_TIMES || times.is_power_of_two(),
+                Ahead::System => true,
+            };
+            if ahead == Ahead::System || is_point && points == within {
+                end(victim, Killed::During(before + steps))?;
+                within += 1;
+                if ahead == Ahead::System {
+                    calls += 1;
+                    before += steps + 1;
+                    instructions += passed + 1;
+                    within = 0;
+                }
+                continue 'rounds;
+            }
+            points += u64::from(is_point);
+            steps += u64::from(ahead != Ahead::Own);
+            passed += 1;
+            if !victim.step()? {
+                end(victim, Killed::After)?;
+                return Ok(instructions + passed - 1);
+            }
+        }
     }
 }

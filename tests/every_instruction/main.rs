@@ -8,6 +8,7 @@
 mutirao::testing::entry!();
 
 mod catalog;
+mod kit;
 mod leases;
 mod locked;
 mod queue;
@@ -29,7 +30,8 @@ macro_rules! operations {
     )* };
 }
 
-/// Asks for every instruction of operations that are not longer than [`EVERY_UP_TO`].
+/// Asks for every instruction of operations that are not longer than [`EVERY_UP_TO`], and of longer ones for all that
+/// others can see.
 const ALL: &str = "MUTIRAO_EVERY_INSTRUCTION";
 const EVERY_UP_TO: u64 = 1500;
 
@@ -38,18 +40,17 @@ where
     S: Clone + Serialize + DeserializeOwned,
 {
     let stage = make();
-    let some = |n| kill_everywhere(Points::About(n), &stage, victim, survivor).unwrap();
+    let kill_at = |points| kill_everywhere(points, &stage, victim, survivor).unwrap();
     let kills = if cfg!(debug_assertions) {
         // This build is nobody's, and takes ten times the instructions: the gate runs the other one.
-        kill_everywhere(Points::Growing(1000), &stage, victim, survivor).unwrap()
+        kill_at(Points::Growing(1000))
     } else {
-        // Long operations are killed at fewer points: stepping to them is what takes time.
-        let instructions = some(1).instructions;
-        let within = |points: u64, steps: u64| some(points.min(2 * steps / instructions).max(4) as u32);
+        let instructions = kill_at(Points::About(1)).instructions;
         match std::env::var_os(ALL) {
-            None => within(40, 100_000),
-            Some(_) if instructions <= EVERY_UP_TO => kill_everywhere(Points::Every, &stage, victim, survivor).unwrap(),
-            Some(_) => within(250, 3_000_000),
+            // Long operations are killed at fewer points: stepping to them is what takes time.
+            None => kill_at(Points::About(40.min(200_000 / instructions).max(4) as u32)),
+            Some(_) if instructions <= EVERY_UP_TO => kill_at(Points::Every),
+            Some(_) => kill_at(Points::Shared),
         }
     };
     eprintln!("| {name} {kills}");
