@@ -63,7 +63,7 @@ pub use crate::segment::bench;
 #[cfg(not(mutirao_model))]
 pub use crate::segment::{
     BytesView, Inspection, Lifetime, Name, ObjectReport, Observer, ParticipantReport, PlainData, Segment,
-    SegmentOptions, SharedBytes, Trust,
+    SegmentOptions, SharedBytes, Trust, without_watcher,
 };
 
 // Under the model checker only these floors exist, and the models of `tests/loom` reach into them.

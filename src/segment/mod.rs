@@ -48,6 +48,7 @@ pub use self::observer::Observer;
 pub use self::open::Segment;
 pub use self::plain::{BytesView, PlainData};
 pub use self::trust::Trust;
+pub use self::watcher::without_watcher;
 
 #[cfg(test)]
 mod arena_tests;

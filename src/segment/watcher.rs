@@ -5,8 +5,8 @@
 //! a slice. What it hears from a pidfd is a reason to ask, never the proof.
 
 use crate::segment::attachment::Attachment;
-use crate::sync::Ordering;
 use crate::sync::real::announce_death;
+use crate::sync::{AtomicU32, Ordering};
 use crate::sys::backing::FileId;
 use crate::sys::fork::PerProcess;
 use crate::sys::liveness;
@@ -19,9 +19,30 @@ use std::sync::Once;
 const RESCAN_MS: (u32, u32) = (50, 800);
 
 static STARTED: PerProcess<Once> = PerProcess::new();
+/// 1: this process wants none.
+static UNWANTED: AtomicU32 = AtomicU32::new(0);
+
+/// From here on this process starts no watcher: no thread of its own that hears of the deaths of others.
+///
+/// Otherwise the first call that waits longer than 8 ms starts one, and whoever waits for something that the dead held goes on
+/// about 2 ms after a death; without one after about 40 ms, at the end of a slice of its sleep. For programs that must have one thread,
+/// because they fork, change their namespaces or count their threads. Call it first in `main`, before [`init`](crate::init): then
+/// children do without as well. A watcher that runs already goes on.
+///
+/// ```
+/// mutirao::without_watcher();
+/// mutirao::init();
+/// ```
+pub fn without_watcher() {
+    // A hint: a thread that starts waiting meanwhile may still start it.
+    UNWANTED.store(1, Ordering::Relaxed);
+}
 
 /// Starts the watcher of this process if it does not run yet.
 pub(crate) fn start() {
+    if UNWANTED.load(Ordering::Relaxed) != 0 {
+        return;
+    }
     let Ok((_, once)) = STARTED.get_or_init(Once::new) else { return };
     once.call_once(|| {
         // Without a thread, slices alone do the work.

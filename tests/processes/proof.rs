@@ -143,6 +143,34 @@ fn a_holder_in_another_pid_namespace_is_robbed_only_when_it_is_dead() {
     is_taken_over(&lock);
 }
 
+/// Waits for what a dead one holds, and says how many threads this process has afterwards.
+fn wait_and_count((lock, is_watched): (Lock, bool)) -> usize {
+    if !is_watched {
+        mutirao::without_watcher();
+    }
+    assert!(lock.lock_timeout(Duration::from_millis(100)).is_err_and(|e| e.is_timeout()));
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+#[test]
+fn without_a_watcher_there_is_no_thread_and_the_dead_are_found() {
+    let _watchdog = Watchdog::new("without_a_watcher_there_is_no_thread_and_the_dead_are_found");
+    let lock = Lock::new().unwrap();
+    let meeting = Meeting::new("unwatched");
+    let holder = Process::spawn(hold_and_stay, (lock.clone(), meeting.path())).unwrap();
+    let _held = meeting.next();
+    let count = |is_watched| Process::spawn(wait_and_count, (lock.clone(), is_watched)).unwrap().join().unwrap();
+    assert_eq!(count(true), count(false) + 1);
+    let waiter = |lock: Lock| {
+        mutirao::without_watcher();
+        is_taken_over(&lock);
+    };
+    let waiter = Process::spawn(waiter, lock.clone()).unwrap();
+    holder.kill().unwrap();
+    assert!(holder.join().is_err());
+    waiter.join().unwrap();
+}
+
 #[test]
 fn a_stopped_process_loses_nothing() {
     let _watchdog = Watchdog::new("a_stopped_process_loses_nothing");
