@@ -10,7 +10,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::deadline::Deadline;
 use crate::error::{Kind, Result};
-use crate::process::entry::{Answer, encode};
+use crate::process::encoded::encode;
+use crate::process::entry::Answer;
 use crate::process::exit::{CLOSED, Panic};
 use crate::process::parcel::{self, Incoming, Note};
 use crate::process::{family, lifeline, panics};
@@ -81,7 +82,6 @@ fn run(socket: &Arc<OwnedFd>) -> io::Result<i32> {
     let Some(mut parcel) = Incoming::default().receive(socket.as_fd(), true)? else {
         return Ok(REFUSED); // the parent died before it could say what to do
     };
-    let args = parcel.take()?;
     let pidfd = Arc::new(parcel.take()?);
     let Note::Start { call, settings, parent, tied } = core::mem::replace(&mut parcel.note, Note::Value) else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its parent said something else than what to run"));
@@ -92,7 +92,7 @@ fn run(socket: &Arc<OwnedFd>) -> io::Result<i32> {
     let door = sys::file_id(socket.as_fd())?;
     let answer = settings.apply().and_then(|()| {
         name_after(settings.name.as_deref());
-        let args = parcel.into_value(args).map_err(|error| error.to_string())?;
+        let args = parcel.into_value().map_err(|error| error.to_string())?;
         family::settle(settings.name, parent, pidfd, Arc::clone(socket)).map_err(|error| error.to_string())?;
         // What the function does to descriptors is no matter to the lifeline from here on.
         tied.map(|tied| tied.recv());
@@ -111,7 +111,7 @@ fn run(socket: &Arc<OwnedFd>) -> io::Result<i32> {
         return Ok(CLOSED);
     }
     let room = |_| sys::wait_writable(socket.as_fd(), lasting.as_fd(), Deadline::NEVER).map(drop);
-    match parcel::send_value(socket.as_fd(), note, &value.map_err(io::Error::other)?, &[], room) {
+    match parcel::send(socket.as_fd(), note, &value.map_err(io::Error::other)?, &[], room) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(code), // nobody waits for a result when the pipe is broken
     }

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::process::death::Death;
-use crate::process::entry::encode;
+use crate::process::encoded::encode;
 use crate::process::family::{Current, Parent};
 use crate::process::launch;
 use crate::process::lifeline;
@@ -141,7 +141,7 @@ impl<R> Process<R> {
                 false => Err(io::ErrorKind::TimedOut.into()),
             }
         };
-        parcel::send_value(socket, Note::Value, &value, &[], room).map_err(|error| match error.kind() {
+        parcel::send(socket, Note::Value, &value, &[], room).map_err(|error| match error.kind() {
             io::ErrorKind::TimedOut => Kind::Timeout { what }.into(),
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                 Kind::Disconnected { what: "socket", peers: "child" }.into()

@@ -11,15 +11,11 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use crate::error::{Error, Kind, Result};
-use crate::handle::portable::take_reason;
+use crate::error::{Error, Result};
+use crate::process::encoded::{Encoded, decode, encode};
 use crate::process::exit::Panic;
 use crate::process::panics;
-use crate::segment::body::Hold;
-use crate::segment::handoff::{self, Passengers};
-use crate::segment::open::Segment;
 use crate::sys::executable::{Image, image};
 
 /// A function, as it travels.
@@ -35,14 +31,6 @@ pub(crate) enum Answer {
     Returned(Encoded),
     Panicked(Panic),
     Refused(String),
-}
-
-/// A value, encoded: bytes, and the segments of the handles in it.
-pub(crate) struct Encoded {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) segments: Vec<Segment>,
-    /// Holds on objects among others, so that they are there when it arrives.
-    pub(crate) holds: Vec<Arc<Hold>>,
 }
 
 /// The address of a function of this executable. Invariant: it lies in the executable's code.
@@ -109,19 +97,6 @@ fn run<A: DeserializeOwned, R: Serialize>(function: Code, args: Encoded) -> Answ
         Ok(Err(error)) => Answer::Refused(error.to_string()),
         Err(panic) => Answer::Panicked(panics::describe(panic.as_ref())),
     }
-}
-
-/// Encodes a value. The segments of its handles are kept until it was sent.
-pub(crate) fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Encoded> {
-    let (bytes, Passengers { segments, holds }) = handoff::export(|| postcard::to_stdvec(value));
-    let bytes = bytes.map_err(|error| Kind::Codec { what, why: error.to_string() })?;
-    Ok(Encoded { bytes, segments, holds })
-}
-
-/// Decodes a value.
-pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, encoded: Encoded) -> Result<T> {
-    let value = handoff::import(encoded.segments, || postcard::from_bytes(&encoded.bytes));
-    value.map_err(|error| Kind::Codec { what, why: take_reason().unwrap_or_else(|| error.to_string()) }.into())
 }
 
 #[cfg(test)]

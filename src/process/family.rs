@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::process::death::Death;
-use crate::process::entry::decode;
+use crate::process::encoded::decode;
 use crate::process::parcel::{Incoming, Note};
 use crate::sys::fork::ForkWord;
 use crate::sys::{clock, process as sys};
@@ -154,9 +154,8 @@ impl Parent {
         loop {
             let received = self.0.incoming.lock().receive(self.0.socket.as_fd(), false);
             match received {
-                Ok(Some(mut parcel)) if matches!(parcel.note, Note::Value) => {
-                    let bytes = parcel.take().map_err(failed)?;
-                    return decode(what, parcel.into_value(bytes)?);
+                Ok(Some(parcel)) if matches!(parcel.note, Note::Value) => {
+                    return decode(what, parcel.into_value()?);
                 }
                 Ok(Some(_)) => return Err(Error::invalid(what, "it said something else")),
                 Ok(None) => return Err(Kind::Disconnected { what: "process", peers: "parent" }.into()),

@@ -8,7 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::error::{Error, Kind, Result};
 use crate::process::child::VARIABLE;
-use crate::process::entry::{Call, Encoded};
+use crate::process::encoded::Encoded;
+use crate::process::entry::Call;
 use crate::process::options::{Options, string};
 use crate::process::parcel::{self, Note};
 use crate::sys::process::{self as sys, Child};
@@ -39,7 +40,7 @@ pub(crate) fn launch(options: &Options, call: Call, args: &Encoded) -> Result<La
         // All of it waits in the socket before the child exists; so it finds it whole, or nothing.
         let note =
             Note::Start { call, settings: options.settings(), parent: std::process::id(), tied: leash.is_some() };
-        parcel::send_value(socket.as_fd(), note, args, &beside, parcel::refuse)?;
+        parcel::send(socket.as_fd(), note, args, &beside, parcel::refuse)?;
         let mut streams = [const { (None, None) }; 3];
         for (number, stream) in options.streams.iter().enumerate() {
             streams[number] = stream.open(number)?;

@@ -3,13 +3,14 @@
 //! A child is this executable run again: [`launch`] starts it with what [`options`] say, [`spawn`] is the handle that its
 //! parent has, and [`control`] what the parent says and does to it while it runs. It finds a socket by a variable of its environment
 //! ([`child`]), takes from it what to run ([`entry`] turns a position into a function, and is the only
-//! place that does) and sends back what came of it: a result, or a panic as [`panics`] saw it. What travels over the socket is in [`parcel`]. A thread
+//! place that does) and sends back what came of it: a result, or a panic as [`panics`] saw it. What travels over the socket is in [`parcel`], values as [`encoded`] makes them. A thread
 //! in the child, the [`lifeline`], ends it with its parent; [`death`] tells the parent of its end, and [`exit`] how it came.
 //! No shared bytes are touched here: handles travel through `segment::handoff`.
 
 pub(crate) mod child;
 pub(crate) mod control;
 pub(crate) mod death;
+pub(crate) mod encoded;
 pub(crate) mod entry;
 pub(crate) mod exit;
 pub(crate) mod family;

@@ -14,7 +14,8 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::process::child::check_initialised;
 use crate::process::death::{Left, leave, sweep};
-use crate::process::entry::{Call, Encoded, decode, encode};
+use crate::process::encoded::{decode, encode};
+use crate::process::entry::Call;
 use crate::process::exit::{Exit, Panic};
 use crate::process::launch;
 use crate::process::options::Options;
@@ -244,7 +245,7 @@ impl<R: Serialize + DeserializeOwned> Process<R> {
             None => Err(Error::invalid("join of a process", "it has not ended")),
             Some(Exit::Returned(())) => {
                 let handed_out = || Error::invalid("join of a process", "its result was handed out before");
-                Ok(Exit::Returned(decode("the result", open(self.answer.take().ok_or_else(handed_out)?)?)?))
+                Ok(Exit::Returned(decode("the result", self.answer.take().ok_or_else(handed_out)?.into_value()?)?))
             }
             Some(other) => other.of_another().ok_or_else(|| Error::invalid("join of a process", "it has no result")),
         }
@@ -337,14 +338,9 @@ fn conclude(answer: &mut Option<Parcel>, ending: Ending, signals: u32) -> Result
             });
         }
     };
-    let text = answer.take().map(open).transpose()?;
+    let text = answer.take().map(Parcel::into_value).transpose()?;
     let text = text.ok_or_else(|| Error::invalid("join of a process", "it sent no reason"))?;
     Ok(if told { decode::<Panic>("a panic", text)?.into() } else { Exit::Refused(decode("a reason", text)?) })
-}
-
-fn open(mut parcel: Parcel) -> Result<Encoded> {
-    let body = parcel.take().map_err(|error| Error::io("reading what a child sent", error))?;
-    parcel.into_value(body)
 }
 
 impl<R> Drop for Process<R> {

@@ -15,6 +15,7 @@ pub(crate) mod mapping;
 pub(crate) mod membarrier;
 pub(crate) mod names;
 pub(crate) mod process;
+pub(crate) mod sealed;
 pub(crate) mod socket;
 pub(crate) mod spawn;
 #[cfg(feature = "testing")]

@@ -95,19 +95,21 @@ pub(crate) fn receive_descriptors(socket: BorrowedFd<'_>, len: usize) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::process::{file_of, read_all};
     use std::os::fd::AsFd;
 
     #[test]
     fn descriptors_and_borders_of_messages_survive_a_socket() {
         let (a, b) = socket_pair().unwrap();
-        let file = file_of(b"hello").unwrap();
-        send_message(a.as_fd(), b"one", &[file.as_fd(); DESCRIPTORS_MAX], true).unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
+        send_message(a.as_fd(), b"one", &[reader.as_fd(); DESCRIPTORS_MAX], true).unwrap();
         send_message(a.as_fd(), b"two", &[], true).unwrap();
         let (mut bytes, mut fds) = ([0; 16], Vec::new());
         assert_eq!(receive_message(b.as_fd(), &mut bytes, &mut fds, true).unwrap(), 3);
         assert_eq!(fds.len(), DESCRIPTORS_MAX);
-        assert_eq!(read_all(fds.pop().unwrap()).unwrap(), b"hello");
+        io::Write::write_all(&mut writer, b"hello").unwrap();
+        let mut heard = [0; 5];
+        io::Read::read_exact(&mut io::PipeReader::from(fds.pop().unwrap()), &mut heard).unwrap();
+        assert_eq!(&heard, b"hello");
         assert_eq!(receive_message(b.as_fd(), &mut bytes, &mut fds, true).unwrap(), 3);
         drop(a);
         assert_eq!(receive_message(b.as_fd(), &mut bytes, &mut fds, true).unwrap(), 0);

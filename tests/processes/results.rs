@@ -33,12 +33,40 @@ fn arguments_and_results_travel_whole() {
     );
 }
 
+/// `MUTIRAO_MEGABYTES=1024` makes it a gigabyte.
 #[test]
-fn fifty_megabytes_travel_both_ways() {
-    let _watchdog = Watchdog::new("fifty_megabytes_travel_both_ways");
-    let big: String = "mutirão ".repeat(50_000_000 / 9);
+fn many_megabytes_travel_both_ways() {
+    let _watchdog = Watchdog::new("many_megabytes_travel_both_ways");
+    let megabytes = std::env::var("MUTIRAO_MEGABYTES").map_or(50, |number| number.parse().unwrap());
+    let big: String = "mutirão ".repeat((megabytes << 20) / 9);
     let back = Process::spawn(echo::<String>, big.clone()).unwrap().join().unwrap();
     assert!(back == big);
+}
+
+/// The memory that there is not is asked for before it is touched.
+#[test]
+fn arguments_beyond_all_memory_are_an_error() {
+    let _watchdog = Watchdog::new("arguments_beyond_all_memory_are_an_error");
+    /// Says that it is text without end.
+    struct Endless;
+    impl Serialize for Endless {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeTuple;
+            let piece = "x".repeat(1 << 20);
+            let mut pieces = serializer.serialize_tuple(1 << 30)?;
+            (0..1_u64 << 30).try_for_each(|_| pieces.serialize_element(&piece))?;
+            pieces.end()
+        }
+    }
+    impl<'de> Deserialize<'de> for Endless {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Ok(Self)
+        }
+    }
+    // A limit of the file size stands for the memory of the machine.
+    let spawn = |(): ()| Process::spawn(|_: Endless| (), Endless).map(drop).unwrap_err().is_out_of_memory();
+    let options = Process::options().limit(mutirao::Resource::FileSize, 100 << 20);
+    assert!(options.spawn(spawn, ()).unwrap().join().unwrap());
 }
 
 #[test]
