@@ -93,6 +93,8 @@ pub(crate) enum Kind {
     Child { who: String, how: String },
     #[error("{what} ran into the limit of {limit}: {source}; raise it, or have fewer at a time")]
     Limit { what: String, limit: &'static str, source: io::Error },
+    #[error("{how}")]
+    Task { how: String, cancelled: bool },
     #[error("{what}: {source}")]
     Io { what: Cow<'static, str>, source: io::Error },
 }
@@ -153,6 +155,10 @@ predicates! {
     is_codec: Kind::Codec { .. },
     /// A child process ended badly: a panic, an exit code, a signal.
     is_child_failure: Kind::Child { .. },
+    /// A task of a pool has no result; [`TaskError`](crate::TaskError) has more to ask.
+    is_task_failure: Kind::Task { .. },
+    /// A task of a pool was cancelled, or the pool ended before it was done.
+    is_cancelled: Kind::Task { cancelled: true, .. },
 }
 
 impl Error {

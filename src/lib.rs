@@ -6,6 +6,7 @@
 //!
 //! * [`init`] goes first in `main`; [`Process::spawn`] runs a function of this program in a process of its own.
 //!   Handles are arguments like any other.
+//! * [`Pool`] runs many calls in worker processes, loses none of them to a worker's death, and says what happened.
 //! * [`Value`] and [`Array`] hold plain data ([`PlainData`]); a reader sees the old or the new value, never a mix.
 //! * [`Lock`] guards something outside, [`Mutex`] and [`RwLock`] guard their data, [`Array::write`] a part of an array; a dead
 //!   holder's lock goes on to the next.
@@ -36,6 +37,8 @@ mod handle;
 #[cfg(not(mutirao_model))]
 mod participant;
 #[cfg(not(mutirao_model))]
+mod pool;
+#[cfg(not(mutirao_model))]
 mod process;
 #[cfg(not(mutirao_model))]
 mod raw;
@@ -54,6 +57,11 @@ pub use crate::handle::{
     LeasedBytes, Lock, LockError, LockGuard, Mutex, MutexGuard, OwnedLease, OwnedPermit, PERMITS_MAX, Permit, Plain,
     Queue, QueueOptions, ReadOnly, Receiver, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SendError, Sender,
     Slot, Value, ValueGuard,
+};
+#[cfg(not(mutirao_model))]
+pub use crate::pool::{
+    AsCompleted, Pool, PoolBuilder, PostMortem, Results, Task, TaskError, TaskId, Unordered, as_completed, wait_all,
+    wait_any,
 };
 #[cfg(not(mutirao_model))]
 pub use crate::process::{Current, Death, Exit, Options, Parent, Process, Resource, Stdio, init, testing};

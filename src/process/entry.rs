@@ -11,11 +11,14 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
+use crate::process::batch::{Batch, Failure};
 use crate::process::encoded::{Encoded, decode, encode};
 use crate::process::exit::Panic;
 use crate::process::panics;
+use crate::process::routine::{Routine, Secret};
 use crate::sys::executable::{Image, image};
 
 /// A function, as it travels.
@@ -39,6 +42,9 @@ struct Code(usize);
 
 /// [`run`] for some types.
 type Run = fn(Code, Encoded) -> Answer;
+
+/// What makes the calls of a batch, for some types: [`run_each`], [`run_trials`], [`run_fold`].
+type RunBatch = fn([Code; 2], &mut Batch<'_>);
 
 impl Call {
     /// The call of `f`, for another process that runs the same executable.
@@ -71,6 +77,106 @@ impl Call {
         let run = unsafe { core::mem::transmute::<usize, Run>(run.0) };
         run(function, args)
     }
+}
+
+/// This executable; looked at once.
+fn own_image() -> Result<&'static Image> {
+    static IMAGE: OnceLock<Image> = OnceLock::new();
+    if let Some(image) = IMAGE.get() {
+        return Ok(image);
+    }
+    let image = image().map_err(|error| Error::io("looking at the own executable", error))?;
+    Ok(IMAGE.get_or_init(|| image))
+}
+
+impl Routine {
+    fn of(run: RunBatch, functions: [usize; 2], secret: Secret) -> Result<Self> {
+        let image = own_image()?;
+        let position = |address: usize| match address_is_code(image, address) {
+            true => Ok((address - image.base) as u64),
+            false => Err(Error::invalid(
+                "a function from a shared library",
+                "a worker can only run functions of the executable itself",
+            )),
+        };
+        let [first, second] = functions;
+        Ok(Self::seal([position(run as usize)?, position(first)?, position(second)?], secret))
+    }
+
+    /// Calls of `f`.
+    pub(crate) fn each<A: DeserializeOwned, R: Serialize>(f: fn(A) -> R, secret: Secret) -> Result<Self> {
+        Self::of(run_each::<A, R>, [f as usize; 2], secret)
+    }
+
+    /// Calls of `f`, whose errors are no results.
+    pub(crate) fn trials<A, R, E>(f: fn(A) -> Result<R, E>, secret: Secret) -> Result<Self>
+    where
+        A: DeserializeOwned,
+        R: Serialize,
+        E: core::fmt::Display,
+    {
+        Self::of(run_trials::<A, R, E>, [f as usize; 2], secret)
+    }
+
+    /// Calls of `f`, whose results `fold` makes into one.
+    pub(crate) fn fold<A, R>(f: fn(A) -> R, fold: fn(R, R) -> R, secret: Secret) -> Result<Self>
+    where
+        A: DeserializeOwned,
+        R: Serialize,
+    {
+        Self::of(run_fold::<A, R>, [f as usize, fold as usize], secret)
+    }
+
+    /// Makes the calls of a batch. That this name came from our parent was verified when it was made.
+    pub(crate) fn run(&self, batch: &mut Batch<'_>) {
+        let [run, first, second] = self.positions;
+        let image = match own_image() {
+            Ok(image) => image,
+            Err(error) => return batch.fail_all(&Failure::Function(error.to_string())),
+        };
+        let (Some(run), Some(first), Some(second)) =
+            (code_at(image, run), code_at(image, first), code_at(image, second))
+        else {
+            return batch.fail_all(&Failure::Function("it lies outside the executable's code".into()));
+        };
+        // SAFETY: 1. `run` is a valid address of code in this executable; 2. a `Routine` is made by `of`, which took
+        //            the position from a `RunBatch`, or verified to come from our parent, which runs the same build
+        //            (`Call::make` compared that when this process was started); 3. a function pointer is as wide as an address.
+        let run = unsafe { core::mem::transmute::<usize, RunBatch>(run.0) };
+        run([first, second], batch);
+    }
+}
+
+/// Makes the calls of a batch.
+fn run_each<A: DeserializeOwned, R: Serialize>([function, _]: [Code; 2], batch: &mut Batch<'_>) {
+    // SAFETY: 1. `function` is a valid address of code in this executable; 2. `Routine::each` takes the positions of
+    //            `run_each::<A, R>` and of an `fn(A) -> R` together, and one seal is over both; 3. as wide as an address.
+    let function = unsafe { core::mem::transmute::<usize, fn(A) -> R>(function.0) };
+    batch.call_each(|args| Ok(function(args)));
+}
+
+/// Makes the calls of a batch, which may fail.
+fn run_trials<A, R, E>([function, _]: [Code; 2], batch: &mut Batch<'_>)
+where
+    A: DeserializeOwned,
+    R: Serialize,
+    E: core::fmt::Display,
+{
+    // SAFETY: 1. `function` is a valid address of code in this executable; 2. `Routine::trials` takes the positions of
+    //            `run_trials::<A, R, E>` and of such a function together, and one seal is over both; 3. as wide as an address.
+    let function = unsafe { core::mem::transmute::<usize, fn(A) -> Result<R, E>>(function.0) };
+    batch.call_each(|args| function(args).map_err(|error| error.to_string()));
+}
+
+/// Makes the calls of a batch and folds their results.
+fn run_fold<A: DeserializeOwned, R: Serialize>([function, fold]: [Code; 2], batch: &mut Batch<'_>) {
+    // SAFETY: 1. `function` is a valid address of code in this executable; 2. `Routine::fold` takes the positions of
+    //            `run_fold::<A, R>`, of an `fn(A) -> R` and of an `fn(R, R) -> R` together, and one seal is over all
+    //            three; 3. as wide as an address.
+    let function = unsafe { core::mem::transmute::<usize, fn(A) -> R>(function.0) };
+    // SAFETY: as above, of `fold`.
+    let fold = unsafe { core::mem::transmute::<usize, fn(R, R) -> R>(fold.0) };
+    batch.fold_all(function, fold);
 }
 
 fn address_is_code(image: &Image, address: usize) -> bool {

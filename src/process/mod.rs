@@ -7,6 +7,7 @@
 //! in the child, the [`lifeline`], ends it with its parent; [`death`] tells the parent of its end, and [`exit`] how it came.
 //! No shared bytes are touched here: handles travel through `segment::handoff`.
 
+pub(crate) mod batch;
 pub(crate) mod child;
 pub(crate) mod control;
 pub(crate) mod death;
@@ -22,6 +23,7 @@ pub(crate) mod options;
 pub(crate) mod out_of_memory;
 pub(crate) mod panics;
 pub(crate) mod parcel;
+pub(crate) mod routine;
 pub(crate) mod spawn;
 pub(crate) mod stdio;
 #[cfg(feature = "testing")]

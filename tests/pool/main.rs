@@ -1,0 +1,8 @@
+//! The pool: every call has one result, whoever dies.
+
+mutirao::testing::entry!();
+
+mod bad_input;
+mod deaths;
+mod results;
+mod stage;
