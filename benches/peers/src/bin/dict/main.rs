@@ -1,0 +1,54 @@
+//! A dictionary between processes beside maps between threads of one process.
+//!
+//! ```text
+//! cargo run --release --manifest-path benches/peers/Cargo.toml --bin dict -- words|records [ROUNDS] [MS]
+//!                                                                            memory|again|growth
+//! ```
+//!
+//! `words` are u64 to u64, `records` strings of 16 bytes to values of 256. A million entries, made for that many and filled by
+//! insertion; then every contestant in turn runs every mix for MS milliseconds, ROUNDS times; medians. Two means two threads
+//! for the peers and two processes for ours, each on a core of its own. Ratios are ours to a peer's.
+//!
+//! Words select contestants: `ONLY=DashMap,mutirao`.
+
+mod contest;
+mod growth;
+mod keys;
+#[path = "../../machine.rs"]
+#[allow(dead_code)]
+mod machine;
+mod maps;
+mod memory;
+
+use contest::{Contestant, threads};
+use keys::Key;
+use maps::{Dash, Locked, Papaya};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Everyone, made for `entries`.
+fn contestants<K: Key>(entries: usize) -> Vec<Contestant<K>> {
+    let all = vec![
+        threads::<K, Dash<K>>("DashMap, ahash", entries),
+        threads::<K, Papaya<K>>("papaya, ahash", entries),
+        threads::<K, Locked<K>>("RwLock<HashMap>, ahash", entries),
+    ];
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let is_wanted = |name: &str| only.is_empty() || only.split(',').any(|word| name.contains(word));
+    all.into_iter().filter(|one| is_wanted(one.name)).collect()
+}
+
+fn main() -> Outcome<()> {
+    mutirao::init();
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize, usual| words.get(at).and_then(|word| word.parse().ok()).unwrap_or(usual);
+    let (rounds, ms) = (number(1, 7), number(2, 40) as u64);
+    machine::pin(0);
+    match words.first().map(String::as_str) {
+        Some("words") => contest::run(contestants::<u64>(keys::ENTRIES), rounds, ms),
+        Some("records") => contest::run(contestants::<[u8; 16]>(keys::ENTRIES), rounds, ms),
+        Some("memory") => memory::all(words.get(1..).unwrap_or_default()),
+        Some("growth") => growth::all(number(1, 10_000_000)),
+        _ => Err("words, records, memory or growth".into()),
+    }
+}
