@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::handle::bytes::Bytes;
 use crate::handle::queue::Queue;
 use crate::pool::crew::Crew;
@@ -17,10 +17,11 @@ use crate::pool::front::Pool;
 use crate::pool::job::Terms;
 use crate::pool::ledger::Ledger;
 use crate::pool::worker::{Initializer, Setup, work};
-use crate::process::encoded::encode;
+use crate::process::batch::encode_one;
 use crate::process::routine::{Routine, Secret};
 use crate::process::spawn::Process;
 use crate::segment::body::Hold;
+use crate::segment::handoff;
 use crate::segment::named::SegmentOptions;
 use crate::sync::AtomicU32;
 use crate::sys::liveness;
@@ -96,8 +97,10 @@ impl PoolBuilder {
     {
         self.initializer = Some(Box::new(move |secret| {
             let routine = Routine::each(f, secret)?.to_words();
-            let encoded = encode("the initializer's arguments", &args)?;
-            Ok((Initializer { routine, args: encoded.bytes, segments: encoded.segments }, encoded.holds))
+            let mut bytes = Vec::new();
+            let (encoded, passengers) = handoff::export(|| encode_one(&args, &mut bytes));
+            encoded.map_err(|why| Kind::Codec { what: "the initializer's arguments", why })?;
+            Ok((Initializer { routine, args: bytes, segments: passengers.segments }, passengers.holds))
         }));
         self
     }
