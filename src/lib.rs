@@ -64,7 +64,7 @@ pub use crate::pool::{
     wait_any,
 };
 #[cfg(not(mutirao_model))]
-pub use crate::process::{Current, Death, Exit, Options, Parent, Process, Resource, Stdio, init, testing};
+pub use crate::process::{Current, Death, Exit, Options, Parent, Process, Resource, Stdio, Zygote, init, testing};
 #[cfg(not(mutirao_model))]
 #[doc(hidden)]
 pub use crate::segment::bench;

@@ -13,8 +13,8 @@ use crate::error::{Kind, Result};
 use crate::process::encoded::encode;
 use crate::process::entry::Answer;
 use crate::process::exit::{CLOSED, Panic};
-use crate::process::parcel::{self, Incoming, Note};
-use crate::process::{family, lifeline, panics};
+use crate::process::parcel::{self, Incoming, Note, Parcel};
+use crate::process::{family, lifeline, nursery, panics};
 use crate::sys::fork::ForkWord;
 use crate::sys::{limits, process as sys};
 
@@ -63,7 +63,7 @@ pub(crate) fn enter(moment: Moment) {
     if moment == Moment::BeforeMain {
         sys::ignore_broken_pipes();
     }
-    let code = match socket.and_then(|socket| run(&Arc::new(socket))) {
+    let code = match socket.and_then(begin) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("mutirao: a spawned process could not start: {error}");
@@ -78,10 +78,20 @@ pub(crate) fn check_initialised() -> Result<()> {
     INITIALISED.get().copied().ok_or_else(|| Kind::NotInitialised.into())
 }
 
-fn run(socket: &Arc<OwnedFd>) -> io::Result<i32> {
-    let Some(mut parcel) = Incoming::default().receive(socket.as_fd(), true)? else {
-        return Ok(REFUSED); // the parent died before it could say what to do
-    };
+/// Does what the socket says. The parent may have died before it could say anything.
+fn begin(socket: OwnedFd) -> io::Result<i32> {
+    let Some(mut parcel) = Incoming::default().receive(socket.as_fd(), true)? else { return Ok(REFUSED) };
+    if let Note::Zygote { prepare } = &mut parcel.note {
+        let prepare = prepare.take();
+        let Some(socket) = nursery::serve(socket, parcel, prepare)? else { return Ok(0) };
+        // A worker of the zygote's: from here on like any other child.
+        let Some(parcel) = Incoming::default().receive(socket.as_fd(), true)? else { return Ok(REFUSED) };
+        return run(&Arc::new(socket), parcel);
+    }
+    run(&Arc::new(socket), parcel)
+}
+
+fn run(socket: &Arc<OwnedFd>, mut parcel: Parcel) -> io::Result<i32> {
     let pidfd = Arc::new(parcel.take()?);
     let Note::Start { call, settings, parent, tied } = core::mem::replace(&mut parcel.note, Note::Value) else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its parent said something else than what to run"));

@@ -7,10 +7,10 @@ use std::os::fd::AsFd;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
+use crate::process::again::not_started;
 use crate::process::death::Death;
 use crate::process::encoded::encode;
 use crate::process::family::{Current, Parent};
-use crate::process::launch;
 use crate::process::lifeline;
 use crate::process::parcel::{self, Note};
 use crate::process::spawn::Process;
@@ -146,7 +146,7 @@ impl<R> Process<R> {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
                 Kind::Disconnected { what: "socket", peers: "child" }.into()
             }
-            _ => launch::not_started(self.name.as_deref().unwrap_or("child"), error),
+            _ => not_started(self.name.as_deref().unwrap_or("child"), error),
         })
     }
 

@@ -49,8 +49,16 @@ type RunBatch = fn([Code; 2], &mut Batch<'_>);
 impl Call {
     /// The call of `f`, for another process that runs the same executable.
     pub(crate) fn new<A: DeserializeOwned, R: Serialize>(f: fn(A) -> R) -> Result<Self> {
+        Self::of(run::<A, R>, f as usize)
+    }
+
+    /// The call of a function that takes and returns nothing.
+    pub(crate) fn plain(f: fn()) -> Result<Self> {
+        Self::of(run_plain, f as usize)
+    }
+
+    fn of(run: Run, function: usize) -> Result<Self> {
         let image = image().map_err(|error| Error::io("looking at the own executable", error))?;
-        let run: Run = run::<A, R>;
         let position = |address: usize| match address_is_code(&image, address) {
             true => Ok((address - image.base) as u64),
             false => Err(Error::invalid(
@@ -58,7 +66,7 @@ impl Call {
                 "a child can only run functions of the executable itself",
             )),
         };
-        Ok(Self { run: position(run as usize)?, function: position(f as usize)?, identity: image.identity })
+        Ok(Self { run: position(run as usize)?, function: position(function)?, identity: image.identity })
     }
 
     /// Makes the call, in the process that was started for it.
@@ -198,7 +206,23 @@ fn run<A: DeserializeOwned, R: Serialize>(function: Code, args: Encoded) -> Answ
         Ok(args) => args,
         Err(error) => return Answer::Refused(error.to_string()),
     };
-    match catch_unwind(AssertUnwindSafe(|| encode("the result", &function(args)))) {
+    guard(|| encode("the result", &function(args)))
+}
+
+/// Calls a function that takes and returns nothing.
+fn run_plain(function: Code, _: Encoded) -> Answer {
+    // SAFETY: 1. `function` is a valid address of code in this executable; 2. `Call::plain` takes the positions of this
+    //            function and of an `fn()` together, and they travel together; 3. a function pointer is as wide as an
+    //            address.
+    let function = unsafe { core::mem::transmute::<usize, fn()>(function.0) };
+    guard(|| {
+        function();
+        encode("the result", &())
+    })
+}
+
+fn guard(call: impl FnOnce() -> Result<Encoded>) -> Answer {
+    match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(result)) => Answer::Returned(result),
         Ok(Err(error)) => Answer::Refused(error.to_string()),
         Err(panic) => Answer::Panicked(panics::describe(panic.as_ref())),

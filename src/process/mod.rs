@@ -5,8 +5,10 @@
 //! ([`child`]), takes from it what to run ([`entry`] turns a position into a function, and is the only
 //! place that does) and sends back what came of it: a result, or a panic as [`panics`] saw it. What travels over the socket is in [`parcel`], values as [`encoded`] makes them. A thread
 //! in the child, the [`lifeline`], ends it with its parent; [`death`] tells the parent of its end, and [`exit`] how it came.
+//! A [`zygote`] forks children instead; its own side is the [`nursery`].
 //! No shared bytes are touched here: handles travel through `segment::handoff`.
 
+pub(crate) mod again;
 pub(crate) mod batch;
 pub(crate) mod child;
 pub(crate) mod control;
@@ -19,11 +21,13 @@ pub(crate) mod family;
 pub(crate) mod instruction;
 pub(crate) mod launch;
 pub(crate) mod lifeline;
+pub(crate) mod nursery;
 pub(crate) mod options;
 pub(crate) mod out_of_memory;
 pub(crate) mod panics;
 pub(crate) mod parcel;
 pub(crate) mod routine;
+pub(crate) mod settings;
 pub(crate) mod spawn;
 pub(crate) mod stdio;
 #[cfg(feature = "testing")]
@@ -31,11 +35,14 @@ pub(crate) mod stepping;
 pub mod testing;
 #[cfg(feature = "testing")]
 pub(crate) mod victim;
+pub(crate) mod zygote;
 
 pub use self::child::init;
 pub use self::death::Death;
 pub use self::exit::Exit;
 pub use self::family::{Current, Parent};
-pub use self::options::{Options, Resource};
+pub use self::options::Options;
+pub use self::settings::Resource;
 pub use self::spawn::Process;
 pub use self::stdio::Stdio;
+pub use self::zygote::Zygote;

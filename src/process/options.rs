@@ -1,13 +1,14 @@
 //! What a child is spawned with.
 
-use serde::{Deserialize, Serialize};
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::process::again::{argument, variable};
+use crate::process::settings::{Resource, Settings};
 use crate::process::stdio::Stdio;
-use crate::sys::limits;
+use crate::process::zygote::Zygote;
 
 /// What a child is spawned with; made by [`Process::options`](crate::Process::options). It can be used for many children.
 #[derive(Clone, Default, Debug)]
@@ -22,74 +23,7 @@ pub struct Options {
     affinity: Option<Vec<u32>>,
     limits: Vec<(u32, Option<u64>)>,
     pub(crate) detached: bool,
-}
-
-/// What a process can have a limit of: `ulimit` in a shell, setrlimit(2).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Resource {
-    /// Bytes of address space. Segments count with the size they reserve, 1 GiB for many objects.
-    AddressSpace,
-    /// Bytes of private memory that is written to: the one to bound what a child allocates.
-    Data,
-    /// Bytes of a core dump.
-    Core,
-    /// Seconds of CPU time; at the limit comes `SIGXCPU`.
-    CpuTime,
-    /// Bytes of a file that it writes.
-    FileSize,
-    /// Open descriptors.
-    OpenFiles,
-    /// Processes and threads of its user.
-    Processes,
-    /// Bytes of the stack of its first thread.
-    Stack,
-}
-
-impl Resource {
-    fn number(self) -> u32 {
-        match self {
-            Self::AddressSpace => limits::AS,
-            Self::Data => limits::DATA,
-            Self::Core => limits::CORE,
-            Self::CpuTime => limits::CPU,
-            Self::FileSize => limits::FSIZE,
-            Self::OpenFiles => limits::NOFILE,
-            Self::Processes => limits::NPROC,
-            Self::Stack => limits::STACK,
-        }
-    }
-
-    fn of_number(number: u32) -> Option<Self> {
-        use Resource::*;
-        [AddressSpace, Data, Core, CpuTime, FileSize, OpenFiles, Processes, Stack]
-            .into_iter()
-            .find(|resource| resource.number() == number)
-    }
-}
-
-/// What a child does to itself before anything else.
-#[derive(Serialize, Deserialize, Clone, Default, Debug)]
-pub(crate) struct Settings {
-    pub(crate) name: Option<String>,
-    affinity: Option<Vec<u32>>,
-    limits: Vec<(u32, Option<u64>)>,
-}
-
-impl Settings {
-    /// The error says what could not be had.
-    pub(crate) fn apply(&self) -> Result<(), String> {
-        if let Some(cpus) = &self.affinity {
-            limits::set_affinity(cpus).map_err(|error| format!("it may not run on the CPUs {cpus:?}: {error}"))?;
-        }
-        for (number, value) in &self.limits {
-            limits::set_limit(*number, *value, *value).map_err(|error| {
-                let resource = Resource::of_number(*number);
-                format!("the limit of {resource:?} can not be {value:?}: {error}")
-            })?;
-        }
-        Ok(())
-    }
+    pub(crate) zygote: Option<Zygote>,
 }
 
 impl Options {
@@ -164,6 +98,12 @@ impl Options {
         self
     }
 
+    /// The child is forked by this zygote instead of being this executable run again: that is quicker.
+    pub fn zygote(mut self, zygote: &Zygote) -> Self {
+        self.zygote = Some(zygote.clone());
+        self
+    }
+
     pub(crate) fn settings(&self) -> Settings {
         Settings { name: self.name.clone(), affinity: self.affinity.clone(), limits: self.limits.clone() }
     }
@@ -186,10 +126,7 @@ impl Options {
         if let Some((name, _)) = changes.iter().find(|(name, _)| is_bad(name)) {
             return Err(Error::invalid(format!("a variable called {name:?}"), "names have no `=` and are not empty"));
         }
-        let line = |(name, value): (OsString, OsString)| {
-            string("a variable of a child", [name.as_bytes(), b"=", value.as_bytes()].concat())
-        };
-        ours.chain(changes).map(line).collect()
+        ours.chain(changes).map(variable).collect()
     }
 
     /// The arguments that a child is run with: ours, and its name in place of ours.
@@ -198,11 +135,6 @@ impl Options {
         if let Some(name) = &self.name {
             args.splice(..args.len().min(1), [OsString::from(name)]);
         }
-        args.into_iter().map(|arg| string("the name of a child", arg.into_encoded_bytes())).collect()
+        args.into_iter().map(argument).collect()
     }
-}
-
-/// As C has strings.
-pub(crate) fn string(what: &'static str, bytes: Vec<u8>) -> Result<CString> {
-    CString::new(bytes).map_err(|_| Error::invalid(what, "it holds a NUL"))
 }

@@ -7,6 +7,7 @@ use core::any::Any;
 use parking_lot::Mutex;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic;
+use std::sync::Once;
 
 use crate::process::exit::Panic;
 
@@ -14,6 +15,11 @@ static SEEN: Mutex<Option<Panic>> = Mutex::new(None);
 
 /// Sees all panics of this process from here on, before the hook that was there.
 pub(crate) fn watch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(set_hook);
+}
+
+fn set_hook() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let backtrace = Backtrace::capture();

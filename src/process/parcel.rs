@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::error::Result;
 use crate::process::encoded::{Body, Encoded, INLINE_BYTES_MAX};
 use crate::process::entry::Call;
-use crate::process::options::Settings;
+use crate::process::settings::Settings;
 use crate::segment::open::Segment;
 use crate::sys::socket::{DESCRIPTORS_MAX, receive_message, send_message};
 
@@ -32,6 +32,15 @@ pub(crate) enum Note {
     Start { call: Call, settings: Settings, parent: u32, tied: bool },
     /// To a child: one more value. Descriptors: segments.
     Value,
+    /// To a new zygote: do this, if anything, and fork from then on. Descriptor: the parent's pidfd.
+    Zygote { prepare: Option<Call> },
+    /// To a zygote: fork. The body is the environment. Descriptors: the new child's socket, its three standard streams,
+    /// the directory it works in.
+    Fork,
+    /// From a zygote: there it is. Descriptor: its pidfd.
+    Forked { pid: u32 },
+    /// From a zygote: the system refused, with this error.
+    NotForked { error: i32 },
     /// From a child: the function returned this. Descriptors: segments.
     Returned,
     /// From a child: the function panicked, as the body tells.

@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
+use crate::process::again::not_started;
 use crate::process::child::check_initialised;
 use crate::process::death::{Left, leave, sweep};
 use crate::process::encoded::{decode, encode};
 use crate::process::entry::Call;
 use crate::process::exit::{Exit, Panic};
-use crate::process::launch;
+use crate::process::launch::launch;
 use crate::process::options::Options;
 use crate::process::out_of_memory;
 use crate::process::parcel::{Incoming, Note, Parcel};
@@ -142,10 +143,10 @@ impl<R: Serialize + DeserializeOwned> Process<R> {
         check_initialised()?;
         let call = Call::new(f)?;
         let args = encode("the arguments", &args)?;
-        let not_started = |error| launch::not_started(options.title(), error);
+        let not_started = |error| not_started(options.title(), error);
         let parent = sweep().map_err(not_started)?;
         out_of_memory::watch();
-        let launched = launch::launch(options, call, &args)?;
+        let launched = launch(options, call, &args)?;
         Ok(Self {
             pid: launched.child.pid(),
             pidfd: Arc::clone(launched.child.pidfd()),

@@ -135,7 +135,7 @@ impl Drop for KeptApart {
 
 /// Runs in a forked child, before `fork` returns there. Loads, stores and `dup3` only: all of that is safe there,
 /// whatever locks other threads of the parent held. The numbers stay open, so whoever owns them may close them.
-extern "C" fn let_go_in_the_child() {
+pub(crate) extern "C" fn let_go_in_the_child() {
     for slot in &KEPT_APART {
         let pair = slot.swap(0, Ordering::Relaxed);
         if let (Ok(own @ 1..), Ok(stand_in @ 1..)) = (i32::try_from(pair >> 32), i32::try_from(pair & 0xffff_ffff)) {

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use rustix::io::Errno;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -17,6 +17,12 @@ pub(crate) const FSIZE: u32 = libc::RLIMIT_FSIZE as _;
 pub(crate) const NOFILE: u32 = libc::RLIMIT_NOFILE as _;
 pub(crate) const NPROC: u32 = libc::RLIMIT_NPROC as _;
 pub(crate) const STACK: u32 = libc::RLIMIT_STACK as _;
+
+/// The CPUs that the calling thread may run on.
+pub(crate) fn affinity() -> io::Result<Vec<u32>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).filter_map(|cpu| u32::try_from(cpu).ok()).collect())
+}
 
 /// Lets the calling thread, and those that it will start, run on these CPUs only.
 pub(crate) fn set_affinity(cpus: &[u32]) -> io::Result<()> {

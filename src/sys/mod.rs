@@ -4,6 +4,7 @@
 
 pub(crate) mod backing;
 pub(crate) mod clock;
+pub(crate) mod clone;
 pub(crate) mod epoll;
 pub(crate) mod executable;
 pub(crate) mod foreign;

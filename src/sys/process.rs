@@ -7,12 +7,13 @@
 
 pub(crate) use libc::{SIGKILL, SIGTERM};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd, retry_on_intr};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::deadline::Deadline;
@@ -135,6 +136,16 @@ pub(crate) fn above_streams(fd: OwnedFd) -> io::Result<OwnedFd> {
 /// Another number, above 2, for the same description.
 pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(fd, 3)?)
+}
+
+/// A directory, to be worked in.
+pub(crate) fn directory(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Makes it the one that this process works in.
+pub(crate) fn work_in(directory: &OwnedFd) -> io::Result<()> {
+    Ok(rustix::process::fchdir(directory)?)
 }
 
 /// A pipe, closed by exec: the end that is read, the end that is written.

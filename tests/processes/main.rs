@@ -13,3 +13,4 @@ mod readers;
 mod results;
 mod roles;
 mod stage;
+mod zygote;
