@@ -7,6 +7,7 @@ mod catalog;
 mod lease_edges;
 mod lease_harness;
 mod leases;
+mod list;
 mod lock;
 mod loops;
 mod pages;
