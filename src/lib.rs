@@ -54,9 +54,9 @@ pub use crate::error::{Error, Result};
 #[cfg(not(mutirao_model))]
 pub use crate::handle::{
     Array, ArrayReadGuard, ArrayView, ArrayWriteGuard, Bytes, DeadLetter, DeadLetters, Integer, Item, Items, Leased,
-    LeasedBytes, Lock, LockError, LockGuard, Mutex, MutexGuard, OwnedLease, OwnedPermit, PERMITS_MAX, Permit, Plain,
-    Queue, QueueOptions, ReadOnly, Receiver, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SendError, Sender,
-    Slot, Value, ValueGuard,
+    LeasedBytes, List, ListIter, ListOptions, Lock, LockError, LockGuard, Mutex, MutexGuard, OwnedLease, OwnedPermit,
+    PERMITS_MAX, Permit, Plain, Queue, QueueOptions, ReadOnly, Receiver, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    Semaphore, SendError, Sender, Slot, Value, ValueGuard,
 };
 #[cfg(not(mutirao_model))]
 pub use crate::pool::{

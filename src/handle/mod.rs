@@ -10,6 +10,7 @@
 //! | something outside: a file, a device | [`Lock`](crate::Lock): it says when a holder died and what it guards may be half changed | a `Mutex<()>`, which would not say it twice |
 //! | "at most n at a time" | [`Semaphore`](crate::Semaphore): the permits of the dead come back | a counter of your own: a death makes it wrong for ever |
 //! | work or results to hand over | [`Queue`](crate::Queue) of any serde type | a `Value` that somebody polls |
+//! | results that pile up, a list that anybody changes | [`List`](crate::List): grows, is read without a lock, sorted as one change | a `Queue` that is never drained, an `Array` as large as it may ever get |
 //! | fixed-size records, as fast as it goes | `Queue` of [`Plain`](crate::Plain) | postcard between |
 //! | large blocks | an `Array` for the bytes and a queue of indexes into it | items of megabytes, which are copied twice |
 //!
@@ -37,6 +38,9 @@ pub(crate) mod copies;
 pub(crate) mod ends;
 pub(crate) mod integer;
 pub(crate) mod lease;
+pub(crate) mod list;
+pub(crate) mod list_options;
+pub(crate) mod list_order;
 pub(crate) mod lock;
 pub(crate) mod mutex;
 pub(crate) mod object;
@@ -60,6 +64,8 @@ pub use self::codec::{Item, Plain};
 pub use self::ends::{Receiver, Sender};
 pub use self::integer::Integer;
 pub use self::lease::{DeadLetter, DeadLetters, Leased, OwnedLease};
+pub use self::list::{List, ListIter};
+pub use self::list_options::ListOptions;
 pub use self::lock::{Lock, LockError, LockGuard};
 pub use self::mutex::Mutex;
 pub use self::observed::ReadOnly;

@@ -36,12 +36,12 @@ use core::marker::PhantomData;
 /// Of every method: `is_removed` when the object was removed, also in the middle of the look; `is_corrupt` for bytes that
 /// make no sense; `is_contended` for a value that was written all the time.
 pub struct ReadOnly<H> {
-    sight: Sight,
+    pub(crate) sight: Sight,
     _type: PhantomData<fn() -> H>,
 }
 
 impl Observer {
-    fn look_at<H: Object>(&self, name: Name<'_>) -> Result<ReadOnly<H>> {
+    pub(crate) fn look_at<H: Object>(&self, name: Name<'_>) -> Result<ReadOnly<H>> {
         let sight = self.sight(name, H::KIND, &H::tag())?;
         Ok(ReadOnly { sight, _type: PhantomData })
     }

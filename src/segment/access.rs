@@ -7,6 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::raw::blocks::Hand;
+use crate::raw::list::ListHeader;
 use crate::raw::lock::RawLock;
 use crate::raw::permits::PermitsHeader;
 use crate::raw::range_entry::RangeEntry;
@@ -43,7 +44,7 @@ macro_rules! shared {
 }
 shared!(AtomicU8, AtomicU16, AtomicU32, AtomicU64, Row, RegistryHeader);
 shared!(Entry, Hand, ArenaHeader);
-shared!(RawLock, Signal, Version, PermitsHeader, RingHeader, Roster);
+shared!(ListHeader, RawLock, Signal, Version, PermitsHeader, RingHeader, Roster);
 shared!(ReadersHeader, ReaderCell, RangesHeader, RangeEntry);
 
 /// The memory of an attachment, or a checked part of it. Keeps the memory mapped.

@@ -90,6 +90,19 @@ impl Arena {
         self.growth.places(block.unit * UNIT, found.cut.size / 8).ok()
     }
 
+    /// `count` words from this unit on, whatever is there, if they are backed: for whoever finds out otherwise whether what it
+    /// read was the block that it meant.
+    #[inline(always)]
+    pub(crate) fn words_at(&self, unit: u64, count: u64) -> Option<&[AtomicU64]> {
+        self.growth.places(unit.checked_mul(UNIT)?, count).ok()
+    }
+
+    /// The block that starts at this unit, in the generation that it has now.
+    pub(crate) fn now_at(&self, unit: u64) -> Option<BlockRef> {
+        let found = self.find(BlockRef { unit, generation: 0 })?;
+        Some(BlockRef { unit, generation: blocks::look(found.word).generation() })
+    }
+
     /// The memory of a block, kept mapped by the result.
     pub(crate) fn region(&self, block: BlockRef) -> Result<Region> {
         let len = self.words(block).ok_or_else(|| no_block(block))?.len();

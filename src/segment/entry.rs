@@ -9,6 +9,7 @@ use crate::raw::blocks::BlockRef;
 use crate::raw::catalog::{Slot, Slots};
 use crate::segment::arena::Arena;
 use crate::segment::layout::{Entry, HOLDER_WORDS, OBJECT_NAME_MAX, ObjectKind};
+use crate::segment::list;
 use crate::segment::plain;
 use crate::segment::spill;
 use crate::segment::tag::{NAME_LEN, TypeTag};
@@ -99,12 +100,15 @@ impl Entry {
         if let Some(arena) = arena
             && block.unit != 0
         {
-            // What the queue's items are in goes first: without the body nobody finds it.
+            // What the items are in goes first: without the body nobody finds it.
             if let Ok(found) = self.described()
-                && found.kind == ObjectKind::Queue
                 && let Ok(body) = arena.region(block).and_then(|body| body.part(0, found.body_len))
             {
-                let _ = spill::free_all(&body, found.shape, arena, life);
+                let _ = match found.kind {
+                    ObjectKind::Queue => spill::free_all(&body, found.shape, arena, life),
+                    ObjectKind::List => list::free_all(&body, found.shape, arena, life),
+                    _ => Ok(()),
+                };
             }
             // False if somebody did it who died then: a block is freed once in each generation.
             arena.free(life, block);

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::participant::ParticipantId;
 use crate::raw::catalog::Phase;
 use crate::raw::leases::Leases;
+use crate::raw::list::ListHeader;
 use crate::raw::lock::RawLock;
 use crate::raw::permits::{Permits, PermitsHeader};
 use crate::raw::ring::{Ring, RingHeader};
@@ -164,6 +165,7 @@ fn state(body: &Region, kind: ObjectKind, shape: [u64; 4]) -> Result<String> {
             format!("{:?}", plan.lock(body)?)
         }
         ObjectKind::Lock => format!("{:?}", body.place::<RawLock>(0)?),
+        ObjectKind::List => format!("{:?}", body.place::<ListHeader>(0)?),
         ObjectKind::Semaphore => {
             let cells = body.places::<AtomicU32>(semaphore_cells(), first)?;
             let permits = Permits { header: body.place::<PermitsHeader>(0)?, cells };

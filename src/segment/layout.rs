@@ -212,6 +212,7 @@ pub(crate) enum ObjectKind {
     Semaphore = 5,
     Queue = 6,
     RwLock = 7,
+    List = 9,
 }
 
 impl ObjectKind {
@@ -226,6 +227,7 @@ impl ObjectKind {
             5 => Self::Semaphore,
             6 => Self::Queue,
             7 => Self::RwLock,
+            9 => Self::List,
             _ => return None,
         })
     }
@@ -250,6 +252,7 @@ pub(crate) const FINGERPRINT: u64 = {
         size_of::<Entry>(),
         size_of::<Hand>(),
         size_of::<ArenaHeader>(),
+        size_of::<crate::raw::list::ListHeader>(),
     ];
     let (mut hash, mut i) = (0xcbf2_9ce4_8422_2325_u64, 0);
     while i < sizes.len() {
@@ -269,6 +272,7 @@ const _: () = {
     assert!(size_of::<Entry>() == 256 && align_of::<Entry>() == 64);
     assert!(offset_of!(Entry, unit) == 40 && offset_of!(Entry, name_len) == 56 && offset_of!(Entry, shape) == 72);
     assert!(offset_of!(Entry, kind) == 104 && offset_of!(Entry, name) == 128 && offset_of!(Entry, type_name) == 192);
+    assert!(size_of::<crate::raw::list::ListHeader>() == 640 && align_of::<crate::raw::list::ListHeader>() == 128);
     assert!(size_of::<Hand>() == 32 && align_of::<Hand>() == 32);
     assert!(size_of::<PagesHeader>() == 512);
     assert!(size_of::<ArenaHeader>() == 640 && offset_of!(ArenaHeader, names) == 512);

@@ -22,6 +22,8 @@ pub(crate) mod handoff;
 pub(crate) mod header;
 pub(crate) mod inspect;
 pub(crate) mod layout;
+pub(crate) mod list;
+pub(crate) mod list_turn;
 pub(crate) mod locked;
 pub(crate) mod name;
 pub(crate) mod named;

@@ -116,6 +116,11 @@ impl Observer {
         inspect::objects(&self.seen.ground())
     }
 
+    /// The segment's blocks, if it has an arena.
+    pub(crate) fn arena(&self) -> Option<&Arena> {
+        self.seen.arena.as_ref()
+    }
+
     /// The object of this name.
     pub(crate) fn sight(&self, name: Name<'_>, kind: ObjectKind, tag: &TypeTag) -> Result<Sight> {
         name.check()?;

@@ -8,6 +8,7 @@ use crate::error::{Kind, Result};
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks::BlockRef;
 use crate::raw::leases::Leases;
+use crate::raw::list::ListHeader;
 use crate::raw::lock::RawLock;
 use crate::raw::permits::{Permits, PermitsHeader};
 use crate::raw::registry;
@@ -21,6 +22,7 @@ use crate::segment::catalog::Catalog;
 use crate::segment::cells::{CellWords, EntryPlan, EntryWords, QueuePlan};
 use crate::segment::header::{Header, bad_shape};
 use crate::segment::layout::{self, ObjectKind};
+use crate::segment::list;
 use crate::segment::locked::{ArrayPlan, RwLockPlan};
 use crate::segment::spill;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -174,7 +176,7 @@ impl Ground<'_> {
         }
         match Place::from_bits(place) {
             Place { object: Place::WORDS, key } => self.words_refer(key, block).unwrap_or(true),
-            Place { object, key } => self.queue_refers(object as usize, key, block).unwrap_or(true),
+            Place { object, key } => self.object_refers(object as usize, key, block).unwrap_or(true),
         }
     }
 
@@ -186,15 +188,21 @@ impl Ground<'_> {
         Some(unit == block.unit && generation == block.generation)
     }
 
-    /// Whether a queue's cell refers to it; `None`: cannot tell.
-    fn queue_refers(&self, number: usize, ticket: u64, block: BlockRef) -> Option<bool> {
-        if self.header.kind == ObjectKind::Queue {
-            let alone = self.region.part(self.header.plan.body_start, self.header.plan.body_len).ok()?;
-            return spill::refers(&alone, self.header.shape, ticket, block);
+    /// Whether the place of an object refers to it; `None`: cannot tell.
+    fn object_refers(&self, number: usize, key: u64, block: BlockRef) -> Option<bool> {
+        let (arena, alone) = (self.arena?, self.header.kind);
+        let (body, kind, shape) = if alone != ObjectKind::Empty {
+            let body = self.region.part(self.header.plan.body_start, self.header.plan.body_len).ok()?;
+            (body, alone, self.header.shape)
+        } else {
+            let found = self.catalog.entry(number).ok()?.described().ok()?;
+            (arena.region(found.block).ok()?.part(0, found.body_len).ok()?, found.kind, found.shape)
+        };
+        match kind {
+            ObjectKind::Queue => spill::refers(&body, shape, key, block),
+            ObjectKind::List => list::refers(&body, shape, arena, key, block),
+            _ => None,
         }
-        let found = self.catalog.entry(number).ok()?.described().ok()?;
-        let body = self.arena?.region(found.block).ok()?.part(0, found.body_len).ok()?;
-        if found.kind == ObjectKind::Queue { spill::refers(&body, found.shape, ticket, block) } else { None }
     }
 }
 
@@ -217,6 +225,7 @@ fn sweep(body: &Region, kind: ObjectKind, shape: [u64; 4], life: &impl Liveness)
             Ok(Permits { header: body.place::<PermitsHeader>(0)?, cells }.recover(life))
         }
         ObjectKind::Queue => sweep_queue(body, shape, life),
+        ObjectKind::List => Ok(body.place::<ListHeader>(0)?.recover(life)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod array;
 mod lease;
+mod list;
 mod lock;
 mod mutex;
 mod queue;
@@ -30,4 +31,5 @@ fn handles_are_send_and_sync_and_clone() {
     is::<mutirao::RwLock<[u64; 4]>>();
     is::<mutirao::Semaphore>();
     is::<mutirao::Queue<String>>();
+    is::<mutirao::List<String>>();
 }

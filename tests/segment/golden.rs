@@ -90,7 +90,7 @@ fn the_layout_is_the_one_of_format_1() {
     let fingerprint = u64::from_ne_bytes(bytes[16..24].try_into().unwrap());
     assert_eq!(format!("{fingerprint:#018x}"), FINGERPRINT_1);
 }
-const FINGERPRINT_1: &str = "0x0f49e39b53ecae8b";
+const FINGERPRINT_1: &str = "0xe739cbef9b2856b1";
 
 #[test]
 fn the_first_participant_has_row_and_id() {
@@ -172,4 +172,31 @@ fn locks_stand_where_the_page_says() {
     assert_eq!([0, 8, 16].map(|at| word(&bytes, table + 64 + at)), [1 << 32 | 1, 3, 5]);
     assert_eq!([0, 8, 16].map(|at| word(&bytes, table + 96 + at)), [2 << 32 | 1, 10, 20]);
     drop(held);
+}
+
+/// Where the words of a list stand, and what they say.
+#[test]
+fn a_list_stands_where_the_page_says() {
+    let (body, pages) = (6144, 73_728 + (2 << 20));
+    let list = mutirao::List::<String>::new().unwrap();
+    list.extend(["one", "quite a long one"].map(str::to_owned)).unwrap();
+    list.reverse().unwrap();
+    let file = File::from(list.segment().as_fd().try_clone_to_owned().unwrap());
+    let word = |at: usize| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, at as u64).unwrap();
+        u64::from_ne_bytes(bytes)
+    };
+    // Lock, current, changes, used, putting, leaving: two changes, the second to the other directory.
+    assert_eq!([0, 8, 16, 24, 32].map(|at| word(body + at)), [0, 1, 2, 0, 0]);
+    assert_eq!(([128, 136, 384].map(|at| word(body + at)), word(body + 400)), ([2, 0, 2], 0));
+    let block = |word: u64| {
+        assert_eq!((word & 1, word >> 35), (0, 1), "generation 1");
+        pages + 32 * (word as u32 >> 1) as usize
+    };
+    let chunk = block(word(body + 392));
+    let item = block(word(chunk));
+    let text = [8, 16, 24].map(|at| word(item + at).to_ne_bytes()).concat();
+    assert_eq!((word(item), &text[..17]), (17, &b"\x10quite a long one"[..]));
+    assert_eq!(word(chunk + 8).to_le_bytes(), *b"\x09\x03one\0\0\0");
 }

@@ -4,7 +4,7 @@
 //! is made anew by `MUTIRAO_KEEP=1 cargo test --test segment kept`; afterwards never.
 
 use crate::stage::Dir;
-use mutirao::{Array, Lifetime, Lock, Mutex, Plain, Queue, RwLock, Segment, Semaphore, Value};
+use mutirao::{Array, Lifetime, List, Lock, Mutex, Plain, Queue, RwLock, Segment, Semaphore, Value};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -32,6 +32,9 @@ fn fill(shop: &Segment) -> mutirao::Result<()> {
     let plain = Queue::<Plain<u64>>::create(shop, "plain", 2)?;
     plain.send(Plain(18))?;
     plain.close();
+    let words = List::<String>::create(shop, "words")?;
+    words.extend(["tea", "marmalade", "bread"].map(str::to_owned))?;
+    words.sort()?;
     Value::create(shop, "gone", 19u64)?;
     shop.remove("gone")
 }
@@ -55,10 +58,13 @@ fn look(shop: &Segment) -> mutirao::Result<()> {
     assert_eq!(plain.recv()?, Plain(18));
     assert!(plain.recv().unwrap_err().is_closed());
     assert!(Value::<u64>::open(shop, "gone").unwrap_err().is_not_found());
+    let words = List::<String>::open(shop, "words")?;
+    assert_eq!(words.to_vec()?, ["bread", "marmalade", "tea"]);
     // And it can be gone on with.
+    words.push("lemons and sugar".into())?;
     orders.send("more".into())?;
     Value::create(shop, "gone", 20u64)?;
-    assert_eq!(shop.objects().iter().filter(|object| object.name.is_some()).count(), 12);
+    assert_eq!(shop.objects().iter().filter(|object| object.name.is_some()).count(), 13);
     Ok(())
 }
 
