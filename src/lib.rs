@@ -60,8 +60,8 @@ pub use crate::handle::{
 };
 #[cfg(not(mutirao_model))]
 pub use crate::pool::{
-    AsCompleted, Pool, PoolBuilder, PostMortem, Results, Task, TaskError, TaskId, Unordered, as_completed, wait_all,
-    wait_any,
+    AsCompleted, Pool, PoolBuilder, PoolStats, PostMortem, Progress, Report, Results, Task, TaskError, TaskId,
+    Unordered, WorkerLog, WorkerStats, as_completed, log_line, wait_all, wait_any, worker_log,
 };
 #[cfg(not(mutirao_model))]
 pub use crate::process::{Current, Death, Exit, Options, Parent, Process, Resource, Stdio, Zygote, init, testing};

@@ -2,38 +2,38 @@
 
 use core::fmt;
 use core::time::Duration;
-use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
-use crate::handle::bytes::Bytes;
-use crate::handle::queue::Queue;
-use crate::pool::crew::Crew;
-use crate::pool::desk::Desks;
-use crate::pool::drive::{Core, State};
+use crate::pool::budget;
+use crate::pool::founding::{Founding, found};
 use crate::pool::front::Pool;
 use crate::pool::job::Terms;
-use crate::pool::ledger::Ledger;
-use crate::pool::worker::{Initializer, Setup, work};
+use crate::pool::progress::{Audience, Progress};
+use crate::pool::worker::Initializer;
 use crate::process::batch::encode_one;
+use crate::process::options::Options;
 use crate::process::routine::{Routine, Secret};
-use crate::process::spawn::Process;
+use crate::process::settings::Resource;
 use crate::segment::body::Hold;
 use crate::segment::handoff;
-use crate::segment::named::SegmentOptions;
-use crate::sync::AtomicU32;
-use crate::sys::liveness;
+use crate::segment::open::Segment;
 
 /// The most workers: what else takes part in the pool's memory needs a row too.
 const WORKERS_MAX: usize = 240;
-/// Chunks and replies that fit the queues.
-const CHUNKS: usize = 1024;
-/// Bytes of a chunk or a reply that lie in the queue itself.
-const CELL: usize = 184;
-/// Memory reserved, and not taken, for chunks and replies that do not.
-const MEMORY: u64 = 16 << 30;
+
+/// What libraries read to know how many threads they should start.
+const THREADS: [&str; 7] = [
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+];
 
 /// Names the initializer for a worker.
 type Named = Box<dyn Fn(Secret) -> Result<(Initializer, Vec<Arc<Hold>>)>>;
@@ -61,6 +61,11 @@ pub struct PoolBuilder {
     workers: Option<usize>,
     initializer: Option<Named>,
     calls_max: u64,
+    options: Options,
+    is_limited: bool,
+    name: Option<String>,
+    cpus: Vec<u32>,
+    shared: Vec<Segment>,
     terms: Terms,
 }
 
@@ -81,11 +86,18 @@ impl Pool {
 }
 
 impl PoolBuilder {
-    /// How many workers: unless said as many processors as this process may use, by its affinity and by the quota of its cgroup.
+    /// How many workers: unless said as many processors as this process may use, by its affinity and by the quota of its
+    /// cgroup. A pool that a worker of another makes has no more than the worker's share of those.
     #[doc(alias = "processes")]
     #[doc(alias = "max_workers")]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
+        self
+    }
+
+    /// What `ps` and messages call the workers: this, and a number.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
         self
     }
 
@@ -105,6 +117,13 @@ impl PoolBuilder {
         self
     }
 
+    /// Handles to what lives in this segment may be in arguments and results: `share(array.segment())`. Those to segments with
+    /// a name may be in any case.
+    pub fn share(mut self, segment: &Segment) -> Self {
+        self.shared.push(segment.clone());
+        self
+    }
+
     /// A worker is replaced by a fresh one after so many tasks, a chunk more at most.
     #[doc(alias = "maxtasksperchild")]
     pub fn max_tasks_per_worker(mut self, tasks: u64) -> Self {
@@ -112,8 +131,36 @@ impl PoolBuilder {
         self
     }
 
-    /// How often a task is tried again that panicked, or returned an error to `try_map` or `try_submit`: never, unless said. The first
-    /// pause before that is `back_off`, each further one twice as long.
+    /// The CPUs of the workers, one for each in turn. Unless said, they run where this process may.
+    pub fn affinity(mut self, cpus: impl IntoIterator<Item = u32>) -> Self {
+        self.cpus = cpus.into_iter().collect();
+        self
+    }
+
+    /// Bytes of private memory that a worker may have. What needs more kills its worker, and is
+    /// [`TaskError::WorkerDied`](crate::TaskError::WorkerDied), out of memory, after its retries.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        (self.options, self.is_limited) = (self.options.limit(Resource::Data, bytes), true);
+        self
+    }
+
+    /// How many threads libraries start in a worker: `OMP_NUM_THREADS`, `RAYON_NUM_THREADS` and what else is usual. Unless said, as
+    /// this process was told.
+    pub fn threads_per_worker(mut self, threads: usize) -> Self {
+        for variable in THREADS {
+            self.options = self.options.env(variable, threads.to_string());
+        }
+        self
+    }
+
+    /// A variable of the workers' environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.options = self.options.env(name, value);
+        self
+    }
+
+    /// How often a task is tried again that panicked, or returned an error to `try_map` or `try_submit`: never, unless said. The
+    /// first pause before that is `back_off`, each further one twice as long.
     pub fn retries(mut self, retries: u32, back_off: Duration) -> Self {
         (self.terms.retries, self.terms.back_off) = (retries, back_off);
         self
@@ -145,78 +192,51 @@ impl PoolBuilder {
         self
     }
 
+    /// Tells how far each `map` and the like is, about ten times a second and at its end, on the thread that waits for it.
+    ///
+    /// ```
+    /// fn main() -> mutirao::Result<()> {
+    ///     mutirao::init();
+    ///     let pool = mutirao::Pool::builder().progress(|p| eprint!("\r{} of {:?}", p.done, p.total)).build()?;
+    ///     pool.map(|n: u64| n, 0..100)?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn progress(mut self, tell: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+        self.terms.audience = Some(Audience(Arc::new(tell)));
+        self
+    }
+
     /// Makes the pool, and starts one worker; others are started when there is work for them.
     ///
     /// # Errors
     ///
-    /// `is_invalid` for no workers or more than 240; `is_not_initialised` without [`init`](crate::init); what the system says
-    /// when no process can be started.
+    /// `is_invalid` for no workers or more than 240, and for a pool in a worker of a pool in a worker, eight times;
+    /// `is_not_initialised` without [`init`](crate::init); what the system says when no process can be started.
     pub fn build(self) -> Result<Pool> {
-        let workers = self.workers.unwrap_or_else(|| processors().min(WORKERS_MAX));
+        let workers = budget::granted(self.workers.or_else(|| Some(budget::processors().min(WORKERS_MAX))));
         if workers == 0 || workers > WORKERS_MAX {
-            return Err(Error::invalid(
-                format!("a Pool of {workers} workers"),
-                format!("it must have 1 to {WORKERS_MAX}"),
-            ));
+            let why = format!("it must have 1 to {WORKERS_MAX}");
+            return Err(Error::invalid(format!("a Pool of {workers} workers"), why));
         }
-        let secret = Secret::new(liveness::random_16());
-        let named = self.initializer.map(|named| named(secret)).transpose()?;
-        // Twice: a worker that was killed has its row until somebody needs it.
-        let rows = u32::try_from(2 * workers + 4).unwrap_or(u32::MAX).clamp(16, 256);
-        let segment = SegmentOptions::default().participants(rows).objects(8).anonymous(MEMORY)?;
-        let queue = || Queue::<Bytes>::options().capacity(CHUNKS).cell_bytes(CELL);
-        let tasks = queue().leases(workers + 8).max_attempts(1).create_in(&segment)?;
-        let replies = queue().leases(0).create_in(&segment)?;
-        let desks = Desks::new_in(&segment, workers)?;
-        let (setup, calls_max) = ((tasks.clone(), replies.clone(), desks.words.clone()), self.calls_max);
-        let start = move |post: usize| {
-            let (tasks, replies, desks) = setup.clone();
-            let initializer = named.as_ref().map(|(initializer, _)| initializer.clone());
-            let setup = Setup { tasks, replies, desks, post: post as u32, secret, calls_max, initializer };
-            Process::spawn(work, setup)
-        };
-        let core = Core {
-            posts: workers,
-            tasks,
-            replies,
-            desks,
+        let secret = Secret::random();
+        let mut options = self.options;
+        for (name, value) in budget::of_worker(workers)? {
+            options = options.env(name, value);
+        }
+        let founding = Founding {
+            workers,
             secret,
-            start: Box::new(start),
-            state: Mutex::new(State {
-                leading: false,
-                assisted: false,
-                closed: false,
-                over: false,
-                jobs: 0,
-                ledger: Ledger::default(),
-                crew: Crew::new(workers),
-                letters: Vec::new(),
-                round_due_ns: 0,
-            }),
-            changed: Condvar::new(),
-            sleepers: AtomicU32::new(0),
+            initializer: self.initializer.map(|named| named(secret)).transpose()?,
+            calls_max: self.calls_max,
+            options,
+            is_limited: self.is_limited,
+            name: self.name,
+            cpus: self.cpus,
+            shared: self.shared,
         };
-        core.start_one()?;
-        Ok(Pool::of(Arc::new(core), self.terms))
+        Ok(Pool::of(Arc::new(found(founding)?), self.terms))
     }
-}
-
-impl Core {
-    /// Starts the first worker: whoever makes a pool is told at once if that is not possible.
-    fn start_one(&self) -> Result<()> {
-        let worker = (self.start)(0)?;
-        let mut state = self.lock();
-        state.crew.started += 1;
-        if let Some(post) = state.crew.posts.first_mut() {
-            post.worker = Some(worker);
-        }
-        Ok(())
-    }
-}
-
-/// How many processors this process may use: its affinity, and the quota of its cgroup, of version 2 or 1.
-pub(crate) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl fmt::Debug for PoolBuilder {

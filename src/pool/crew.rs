@@ -22,6 +22,8 @@ pub(crate) struct Post {
     pub(crate) sentence: Option<Sentence>,
     /// The call that was seen under way, and when it was seen first.
     pub(crate) seen: Option<(Glimpse, u64)>,
+    /// Bytes of its log that were said again.
+    pub(crate) said: u64,
 }
 
 /// Why a worker was killed by its parent.
@@ -106,7 +108,7 @@ impl Crew {
                 continue;
             }
             desks.desk(at).clear();
-            (post.sentence, post.seen) = (None, None);
+            (post.sentence, post.seen, post.said) = (None, None, 0);
             match start(at) {
                 Ok(worker) => {
                     post.worker = Some(worker);

@@ -1,5 +1,5 @@
 //! A desk for each worker, in shared memory: what it is at. It survives its worker, and says then which call the worker died
-//! of.
+//! of. Behind the desks stands which chunks nobody wants any more.
 //!
 //! Written by the worker alone while it lives, by the parent between two workers. What is read of a living worker
 //! is a glimpse; what is read of a dead one is final.
@@ -11,6 +11,9 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// Words of a desk: a pair of cache lines, so that neighbours are in nobody's way.
 const WORDS: usize = 16;
+/// Chunks that are noted as not wanted, by the low bits of their number: a later one takes an earlier one's place, which
+/// is then made for nothing.
+const UNWANTED: usize = 1024;
 
 /// How far a worker is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +37,8 @@ enum Word {
     Running = 2,
     /// Calls made since the worker started.
     Calls = 3,
+    /// Bytes that the worker has logged.
+    LogHead = 4,
 }
 
 /// What stood on a desk.
@@ -54,11 +59,28 @@ pub(crate) struct Desks {
 
 impl Desks {
     pub(crate) fn new_in(segment: &Segment, posts: usize) -> Result<Self> {
-        Ok(Self { words: Array::new_in(segment, posts * WORDS)? })
+        Ok(Self { words: Array::new_in(segment, UNWANTED + posts * WORDS)? })
+    }
+
+    fn unwanted(&self, chunk: u64) -> Option<&AtomicU64> {
+        let range = self.words.range(0..UNWANTED).ok()?;
+        self.words.elements(&range).doubles.get(chunk as usize % UNWANTED)
+    }
+
+    /// Nobody wants this chunk any more.
+    pub(crate) fn forget(&self, chunk: u64) {
+        if let Some(word) = self.unwanted(chunk) {
+            word.store(chunk.wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nobody wants this chunk any more.
+    pub(crate) fn is_unwanted(&self, chunk: u64) -> bool {
+        self.unwanted(chunk).is_some_and(|word| word.load(Ordering::Relaxed) == chunk.wrapping_add(1))
     }
 
     pub(crate) fn desk(&self, post: usize) -> Desk<'_> {
-        let range = post * WORDS..(post + 1) * WORDS;
+        let range = UNWANTED + post * WORDS..UNWANTED + (post + 1) * WORDS;
         let words = self.words.range(range).map(|range| self.words.elements(&range).doubles);
         Desk { words: words.unwrap_or_default() }
     }
@@ -92,6 +114,14 @@ impl<'a> Desk<'a> {
     /// For the next worker.
     pub(crate) fn clear(&self) {
         self.words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+
+    pub(crate) fn log_head(&self) -> u64 {
+        self.word(Word::LogHead).load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_log_head(&self, head: u64) {
+        self.set(Word::LogHead, head);
     }
 
     pub(crate) fn ready(&self) {
@@ -148,6 +178,9 @@ mod tests {
         assert_eq!(other.look().stage, Stage::Starting);
         desk.clear();
         assert_eq!(desk.look().stage, Stage::Starting);
+        assert!(!desks.is_unwanted(0) && !desks.is_unwanted(1024));
+        desks.forget(1024);
+        assert!(!desks.is_unwanted(0) && desks.is_unwanted(1024));
         assert_eq!(desks.desk(2).look().chunk, NOWHERE.load(Ordering::Relaxed).checked_sub(1));
     }
 }

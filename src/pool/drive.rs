@@ -17,9 +17,12 @@ use crate::pool::desk::Desks;
 use crate::pool::failure::TaskError;
 use crate::pool::job::{Delivery, Job};
 use crate::pool::ledger::{Chunk, Ledger, Unsent};
+use crate::pool::log::Logs;
+use crate::pool::stats::Figures;
 use crate::pool::wire::{CHUNK_HEAD, ReplyHead};
 use crate::process::routine::Secret;
-use crate::sync::{AtomicU32, Ordering::Relaxed};
+use crate::segment::handoff::Home;
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sys::clock;
 
 /// How long a leader sleeps before it looks after the workers again.
@@ -41,12 +44,19 @@ pub(crate) struct Core {
     pub(crate) tasks: Queue<Bytes>,
     pub(crate) replies: Queue<Bytes>,
     pub(crate) desks: Desks,
+    pub(crate) logs: Logs,
+    /// Where handles in arguments and results may live.
+    pub(crate) home: Home,
     pub(crate) secret: Secret,
+    /// Whether the workers have a limit of memory.
+    pub(crate) is_limited: bool,
     pub(crate) start: Start,
     pub(crate) state: Mutex<State>,
     pub(crate) changed: Condvar,
     /// Threads that sleep until something has changed.
     pub(crate) sleepers: AtomicU32,
+    /// What encoding and decoding took here.
+    pub(crate) coding_ns: AtomicU64,
 }
 
 pub(crate) struct State {
@@ -57,6 +67,7 @@ pub(crate) struct State {
     pub(crate) jobs: u64,
     pub(crate) ledger: Ledger,
     pub(crate) crew: Crew,
+    pub(crate) figures: Figures,
     /// Chunks that came back from workers who may be dead.
     pub(crate) letters: Vec<Unsent>,
     /// When to look after the workers again.
@@ -139,7 +150,12 @@ impl Core {
     pub(crate) fn fill(&self, state: &mut State) {
         let wanted = state.ledger.len().min(state.crew.posts.len());
         if !state.over {
-            state.crew.fill(wanted, &self.desks, &self.start);
+            let State { crew, figures, .. } = state;
+            crew.fill(wanted, &self.desks, |post| {
+                let worker = (self.start)(post)?;
+                figures.note_start(post);
+                Ok(worker)
+            });
         }
     }
 
@@ -235,6 +251,7 @@ impl Core {
                 why: "its reply is damaged".to_owned(),
             });
         }
+        state.figures.note_reply(head.post, head.calls, head.times, head.waited_ns);
         let attempt = chunk.failures + chunk.deaths + 1;
         let failures = match failures.is_empty() {
             true => Vec::new(),
@@ -242,7 +259,9 @@ impl Core {
         };
         drop(state);
         let (first, calls, times) = (chunk.first, chunk.calls, head.times);
+        let decoding = clock::now_ns();
         chunk.job.deliver(Delivery { first, calls, results, failures, attempt, times });
+        self.coding_ns.fetch_add(clock::now_ns().saturating_sub(decoding), Relaxed);
     }
 
     /// Looks after what was not sent, and every now and then after the workers.

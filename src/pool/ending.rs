@@ -35,30 +35,24 @@ impl Core {
         self.notify();
     }
 
-    /// Nobody wants the results of a job any more.
+    /// Nobody wants the results of a job any more; `running`: end it also in the middle.
     pub(crate) fn forget(&self, job: u64, running: bool) {
         let mut state = self.lock();
         let State { ledger, crew, .. } = &mut *state;
-        let unsent: Vec<_> =
-            ledger.unsent.iter().chain(ledger.later.iter().map(|(_, unsent)| unsent)).map(|u| u.number).collect();
-        let mut waits = unsent;
-        waits.retain(|number| ledger.get(*number).is_some_and(|chunk| chunk.job.number() == job));
-        for number in &waits {
-            ledger.take(*number);
-        }
-        ledger.unsent.retain(|unsent| !waits.contains(&unsent.number));
-        ledger.later.retain(|(_, unsent)| !waits.contains(&unsent.number));
-        if !running {
-            return;
-        }
-        for (at, post) in crew.posts.iter_mut().enumerate() {
+        let numbers = ledger.of_job(job);
+        for (at, post) in crew.posts.iter_mut().enumerate().filter(|_| running) {
             let chunk = self.desks.desk(at).look().chunk;
-            let is_meant = chunk.and_then(|number| ledger.get(number)).is_some_and(|chunk| chunk.job.number() == job);
-            if let (Some(worker), Some(chunk), true) = (&post.worker, chunk, is_meant) {
+            if let (Some(worker), Some(chunk)) = (&post.worker, chunk.filter(|chunk| numbers.contains(chunk))) {
                 post.sentence = Some(Sentence::Cancelled { chunk });
                 let _ = worker.kill();
             }
         }
+        for number in &numbers {
+            ledger.take(*number);
+            self.desks.forget(*number);
+        }
+        ledger.unsent.retain(|unsent| !numbers.contains(&unsent.number));
+        ledger.later.retain(|(_, unsent)| !numbers.contains(&unsent.number));
     }
 
     /// Ends the workers: those that are idle leave, the others are killed after `grace`.

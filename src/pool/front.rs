@@ -13,13 +13,14 @@ use crate::pool::drive::Core;
 use crate::pool::failure::{TaskError, TaskId};
 use crate::pool::job::Terms;
 use crate::pool::many::Plan;
+use crate::pool::report::Report;
 use crate::pool::results::{Results, Unordered};
+use crate::pool::stats::PoolStats;
 use crate::pool::stream::Stream;
 use crate::pool::task::{Single, Slot, Task};
 use crate::pool::wire::CHUNK_HEAD;
 use crate::process::batch::encode_one;
 use crate::process::routine::Routine;
-use crate::segment::handoff;
 use crate::sys::clock;
 
 /// Worker processes that run functions of this program, as many as there is work for and processors.
@@ -140,11 +141,11 @@ impl Pool {
         let core = self.core();
         let mut bytes = Vec::with_capacity(CHUNK_HEAD + 64);
         bytes.resize(CHUNK_HEAD, 0);
-        let encoded = handoff::at_home(core.tasks.segment(), || encode_one(&args, &mut bytes));
+        let encoded = core.home.within(|| encode_one(&args, &mut bytes));
         encoded.map_err(|why| crate::error::Kind::Codec { what: "the arguments", why })?;
         let id = TaskId { job: core.begin_job()?, index: 0 };
         let slot = Arc::new(Slot::new(id));
-        let home = core.tasks.segment().clone();
+        let home = core.home.clone();
         let job = Single::<A, R> { slot: slot.clone(), terms: self.terms.clone(), home, _arguments: PhantomData };
         core.send(Arc::new(job), 0, 1, routine.to_words(), bytes);
         core.assist();
@@ -294,6 +295,21 @@ impl Pool {
         let routine = routine.map_err(|error| TaskError::NotPortable { task, why: error.to_string() })?.to_words();
         let plan = Plan { routine, number, terms: self.terms.clone(), is_fold };
         Ok(Stream::new(self.core(), self.owner.clone(), plan, items.into_iter()))
+    }
+
+    /// What was measured since the pool was made, or since [`reset_stats`](Pool::reset_stats).
+    pub fn stats(&self) -> PoolStats {
+        self.core().stats()
+    }
+
+    /// What the measured times say of the speed-up.
+    pub fn report(&self) -> Report {
+        self.core().report()
+    }
+
+    /// Measures anew from here on.
+    pub fn reset_stats(&self) {
+        self.core().reset_stats();
     }
 
     /// Nothing may be handed in any more; what was, is done.

@@ -8,15 +8,17 @@
 //! So a call that kills its workers is soon alone, and is given up after so many deaths; no other call is charged for
 //! its neighbour. Where calls must not be made twice, 0 to 3 are reported and 4 to 7 go out again.
 
-use crate::pool::crew::{Fallen, Sentence};
+use crate::pool::crew::{Fallen, Sentence, Worker};
 use crate::pool::desk::{Glimpse, Stage};
 use crate::pool::drive::{Core, State};
 use crate::pool::failure::{PostMortem, TaskError};
 use crate::pool::ledger::{Chunk, Unsent};
+use crate::pool::log;
 use crate::pool::wire::{CHUNK_HEAD, ChunkHead};
 use crate::process::batch::Failure;
 use crate::process::exit::Exit;
 use crate::sys::clock;
+use crate::sys::process::SIGABRT;
 
 /// How long what a dead worker had in hand may take to come back.
 const LOST_NS: u64 = 5_000_000_000;
@@ -31,6 +33,7 @@ impl Core {
     pub(crate) fn round(&self, now_ns: u64) {
         let mut state = self.lock();
         self.note_the_dead(&mut state, now_ns);
+        let said = self.what_was_said(&mut state);
         let mut news = News::new();
         if state.crew.posts.iter().any(|post| post.fallen.is_some()) || !state.letters.is_empty() {
             drop(state);
@@ -60,6 +63,7 @@ impl Core {
             }
         }
         drop(state);
+        said.iter().for_each(|(pid, lost, bytes)| log::say(*pid, *lost, bytes));
         self.tell(lost);
         if !news.is_empty() {
             news.into_iter().for_each(|tell| tell());
@@ -87,19 +91,40 @@ impl Core {
                 Exit::Returned(Err(why)) => Some(why),
                 other => Some(other.to_string()),
             };
+            let head = self.desks.desk(at).log_head();
+            let last_log_lines = self.logs.last_lines(at, head);
+            // The allocator aborts at the limit, without a word to us; a panic that aborts has said what it was.
+            let has_panicked = last_log_lines.last().is_some_and(|line| line.starts_with("panicked"));
+            let out_of_memory = out_of_memory || self.is_limited && signal == Some(SIGABRT) && !has_panicked;
             let sentence = post.sentence;
             let fallen = how.map(|how| Fallen {
                 pid,
                 how,
                 signal,
                 out_of_memory,
-                last_log_lines: Vec::new(),
+                last_log_lines,
                 desk,
                 sentence,
                 since_ns: now_ns,
             });
+            state.figures.note_end(at);
             state.crew.bury(at, desk, fallen);
         }
+    }
+
+    /// What the workers have said since the last look.
+    fn what_was_said(&self, state: &mut State) -> Vec<(u32, u64, Vec<u8>)> {
+        let mut said = Vec::new();
+        for (at, post) in state.crew.posts.iter_mut().enumerate() {
+            let head = self.desks.desk(at).log_head();
+            let pid = post.worker.as_ref().map(Worker::pid).or(post.fallen.as_ref().map(|fallen| fallen.pid));
+            if let Some(pid) = pid.filter(|_| head > post.said) {
+                let (lost, bytes) = self.logs.read(at, post.said, head);
+                said.push((pid, lost, bytes));
+                post.said = head;
+            }
+        }
+        said
     }
 
     /// Sends again what came back, or gives it up.
@@ -211,6 +236,7 @@ impl Core {
         if chunk.job.is_cancelled() {
             return; // nobody wants it
         }
+        state.figures.retries += u64::from(chunk.deaths + chunk.failures != 0);
         let number = state.ledger.enter(chunk, routine, &mut bytes);
         let unsent = Unsent { number, bytes };
         match pause_ns {

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::pool::failure::{TaskError, TaskId};
+use crate::pool::progress::Audience;
 use crate::process::batch::{Failure, Times};
 
 /// How the calls of a job are to be treated.
@@ -22,6 +23,8 @@ pub(crate) struct Terms {
     pub(crate) timeout: Option<Duration>,
     /// Whether a call may be made twice.
     pub(crate) repeatable: bool,
+    /// Who is told how far it is.
+    pub(crate) audience: Option<Audience>,
 }
 
 impl Default for Terms {
@@ -34,6 +37,7 @@ impl Default for Terms {
             back_off: Duration::from_millis(10),
             timeout: None,
             repeatable: true,
+            audience: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::pool::job::Job;
 use crate::pool::wire::ChunkHead;
+use crate::sys::clock;
 
 /// A chunk that has no result yet.
 pub(crate) struct Chunk {
@@ -37,6 +38,10 @@ pub(crate) struct Unsent {
 pub(crate) struct Ledger {
     next: u64,
     chunks: HashMap<u64, Chunk>,
+    /// Since when there are some.
+    since_ns: u64,
+    /// How long there were some before.
+    out_ns: u64,
     /// Chunks for which the queue had no room, in order.
     pub(crate) unsent: VecDeque<Unsent>,
     /// Chunks to be sent at some moment: nanoseconds of the monotonic clock.
@@ -50,13 +55,34 @@ impl Ledger {
         self.next += 1;
         chunk.routine = routine;
         ChunkHead { number, calls: chunk.calls, routine }.write(bytes);
+        if self.chunks.is_empty() {
+            self.since_ns = clock::now_ns();
+        }
         self.chunks.insert(number, chunk);
         number
     }
 
     /// Takes a chunk out; `None`: it has its result already.
     pub(crate) fn take(&mut self, number: u64) -> Option<Chunk> {
-        self.chunks.remove(&number)
+        let chunk = self.chunks.remove(&number)?;
+        if self.chunks.is_empty() {
+            self.out_ns += clock::now_ns().saturating_sub(self.since_ns);
+        }
+        Some(chunk)
+    }
+
+    /// How long there were chunks out.
+    pub(crate) fn out_ns(&self, now_ns: u64) -> u64 {
+        self.out_ns + if self.chunks.is_empty() { 0 } else { now_ns.saturating_sub(self.since_ns) }
+    }
+
+    pub(crate) fn reset_out(&mut self, now_ns: u64) {
+        (self.out_ns, self.since_ns) = (0, now_ns);
+    }
+
+    /// The chunks of a job, by their numbers.
+    pub(crate) fn of_job(&self, job: u64) -> Vec<u64> {
+        self.chunks.iter().filter(|(_, chunk)| chunk.job.number() == job).map(|(number, _)| *number).collect()
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<&Chunk> {
@@ -74,8 +100,8 @@ impl Ledger {
     /// Takes all chunks out for which this holds, wherever they are.
     pub(crate) fn take_if(&mut self, mut is_meant: impl FnMut(&Chunk) -> bool) -> Vec<Chunk> {
         let numbers: Vec<_> = self.chunks.iter().filter(|(_, chunk)| is_meant(chunk)).map(|(n, _)| *n).collect();
-        let chunks = &mut self.chunks;
-        let taken = numbers.iter().filter_map(|number| chunks.remove(number)).collect();
+        let taken = numbers.iter().filter_map(|number| self.take(*number)).collect();
+        let chunks = &self.chunks;
         self.unsent.retain(|unsent| chunks.contains_key(&unsent.number));
         self.later.retain(|(_, unsent)| chunks.contains_key(&unsent.number));
         taken

@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use crate::pool::failure::TaskError;
 use crate::pool::job::{Delivery, Job, Terms};
 use crate::process::batch::decode_one;
-use crate::segment::handoff;
-use crate::segment::open::Segment;
+use crate::segment::handoff::Home;
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
 /// Results of a chunk, or of a piece of one.
@@ -36,7 +35,7 @@ pub(crate) struct Many<A, R> {
     number: u64,
     pub(crate) terms: Terms,
     is_fold: bool,
-    pub(crate) home: Segment,
+    pub(crate) home: Home,
     pub(crate) inbox: Mutex<Inbox<R>>,
     cancelled: AtomicU32,
     _arguments: PhantomData<fn(A)>,
@@ -51,7 +50,7 @@ pub(crate) struct Plan {
 }
 
 impl<A: DeserializeOwned, R: DeserializeOwned + Send> Many<A, R> {
-    pub(crate) fn new(plan: Plan, home: Segment) -> Self {
+    pub(crate) fn new(plan: Plan, home: Home) -> Self {
         Self {
             number: plan.number,
             terms: plan.terms,
@@ -83,7 +82,9 @@ impl<A: DeserializeOwned, R: DeserializeOwned + Send> Many<A, R> {
             Some((call, Some(failure))) => {
                 Err((u64::from(call), TaskError::of(self.id(first + u64::from(call)), failure, part.attempt)))
             }
-            None => handoff::at_home(&self.home, || decode_one::<Option<R>>(part.results))
+            None => self
+                .home
+                .within(|| decode_one::<Option<R>>(part.results))
                 .map(|(folded, _)| folded)
                 .map_err(|why| (0, self.undecodable(first, &why))),
         };
@@ -136,7 +137,7 @@ impl<A: DeserializeOwned, R: DeserializeOwned + Send> Job for Many<A, R> {
         let mut bytes = part.results;
         let mut run = (0, Vec::with_capacity(part.calls as usize), Vec::new());
         let mut call = 0;
-        handoff::at_home(&self.home, || {
+        self.home.within(|| {
             while call < calls {
                 let failure = failures.next_if(|(failed, _)| *failed == call);
                 match failure {
@@ -181,7 +182,7 @@ impl<A: DeserializeOwned, R: DeserializeOwned + Send> Job for Many<A, R> {
 
     fn arguments_len(&self, arguments: &[u8], calls: u32) -> Option<usize> {
         let mut rest = arguments;
-        handoff::at_home(&self.home, || {
+        self.home.within(|| {
             (0..calls).try_for_each(|_| {
                 rest = decode_one::<A>(rest).ok()?.1;
                 Some(())

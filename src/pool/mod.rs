@@ -17,19 +17,26 @@
 //!
 //! No shared bytes are touched here: queues and arrays do that.
 
+pub(crate) mod budget;
 pub(crate) mod builder;
 pub(crate) mod crew;
 pub(crate) mod desk;
 pub(crate) mod drive;
 pub(crate) mod ending;
 pub(crate) mod failure;
+pub(crate) mod founding;
 pub(crate) mod front;
 pub(crate) mod group;
 pub(crate) mod healing;
 pub(crate) mod job;
 pub(crate) mod ledger;
+pub(crate) mod log;
 pub(crate) mod many;
+pub(crate) mod measuring;
+pub(crate) mod progress;
+pub(crate) mod report;
 pub(crate) mod results;
+pub(crate) mod stats;
 pub(crate) mod stream;
 pub(crate) mod task;
 pub(crate) mod wire;
@@ -39,5 +46,9 @@ pub use self::builder::PoolBuilder;
 pub use self::failure::{PostMortem, TaskError, TaskId};
 pub use self::front::Pool;
 pub use self::group::{AsCompleted, as_completed, wait_all, wait_any};
+pub use self::log::{WorkerLog, log_line, worker_log};
+pub use self::progress::Progress;
+pub use self::report::Report;
 pub use self::results::{Results, Unordered};
+pub use self::stats::{PoolStats, WorkerStats};
 pub use self::task::Task;

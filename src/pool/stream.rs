@@ -13,9 +13,11 @@ use crate::pool::drive::Core;
 use crate::pool::failure::TaskError;
 use crate::pool::job::Job;
 use crate::pool::many::{Many, Part, Plan};
+use crate::pool::progress::Teller;
 use crate::pool::wire::CHUNK_HEAD;
 use crate::process::batch::encode_one;
-use crate::segment::handoff;
+use crate::sync::Ordering::Relaxed;
+use crate::sys::clock;
 
 /// What a chunk should take.
 const CHUNK_NS: u64 = 2_000_000;
@@ -49,6 +51,7 @@ where
     workers: u64,
     /// Whether all results are kept anyway.
     is_collected: bool,
+    teller: Teller,
 }
 
 impl<A, R, I> Stream<A, R, I>
@@ -60,7 +63,8 @@ where
     /// `keeper` keeps the pool's workers.
     pub(crate) fn new(core: &Arc<Core>, keeper: Arc<dyn Send + Sync>, plan: Plan, items: I) -> Self {
         let core = core.clone();
-        let (routine, home) = (plan.routine, core.tasks.segment().clone());
+        let teller = Teller::new(plan.terms.audience.clone(), plan.number);
+        let (routine, home) = (plan.routine, core.home.clone());
         Self {
             workers: core.posts as u64,
             _keeper: keeper,
@@ -73,6 +77,7 @@ where
             longest: 0,
             item_bytes: 1,
             is_collected: false,
+            teller,
         }
     }
 
@@ -107,6 +112,16 @@ where
         (calls, most.min(AHEAD_BYTES / self.item_bytes).max(1))
     }
 
+    fn tell(&mut self) {
+        let out = self.job.inbox.lock().out;
+        let total = match (self.exhausted, self.items.size_hint()) {
+            (true, _) => Some(self.next),
+            (false, (least, Some(most))) if least == most => Some(self.next + most as u64),
+            _ => None,
+        };
+        self.teller.tell(self.next - out.min(self.next), total, self.exhausted && out == 0);
+    }
+
     /// The most that may be out or wait to be taken, where `most` may be out.
     fn most_untaken(&self, most: u64) -> u64 {
         /// Behind a slow call others must be able to go on.
@@ -134,7 +149,7 @@ where
     }
 
     fn send_chunk(&mut self, calls: u64) {
-        let (first, mut count, mut unfit) = (self.next, 0, None);
+        let (first, mut count, mut unfit, encoding) = (self.next, 0, None, clock::now_ns());
         let mut bytes = Vec::with_capacity(CHUNK_HEAD + (calls * self.item_bytes).min(CHUNK_BYTES as u64) as usize);
         bytes.resize(CHUNK_HEAD, 0);
         while count < calls && bytes.len() < CHUNK_BYTES {
@@ -144,7 +159,7 @@ where
             };
             let before = bytes.len();
             // What an item's serde code does when it panics is the caller's affair: it is on the caller's thread.
-            match handoff::at_home(&self.job.home, || encode_one(&item, &mut bytes)) {
+            match self.job.home.within(|| encode_one(&item, &mut bytes)) {
                 Ok(()) => count += 1,
                 Err(why) => {
                     bytes.truncate(before);
@@ -153,6 +168,7 @@ where
                 }
             }
         }
+        self.core.coding_ns.fetch_add(clock::now_ns().saturating_sub(encoding), Relaxed);
         self.next += count;
         self.longest = self.longest.max(count);
         if let Some(item_bytes) = (bytes.len() as u64).checked_div(count) {
@@ -173,6 +189,7 @@ where
         // Ends with a part, or when nothing is left to come.
         loop {
             self.feed();
+            self.tell();
             let job = &self.job;
             let take = || {
                 let mut inbox = job.inbox.lock();

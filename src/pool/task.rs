@@ -14,8 +14,7 @@ use crate::deadline::Deadline;
 use crate::pool::failure::{TaskError, TaskId};
 use crate::pool::job::{Delivery, Job, Terms};
 use crate::process::batch::decode_one;
-use crate::segment::handoff;
-use crate::segment::open::Segment;
+use crate::segment::handoff::Home;
 use crate::sys::clock;
 
 /// Whoever makes a task go on while somebody waits for it.
@@ -236,7 +235,7 @@ impl<R> fmt::Debug for Task<R> {
 pub(crate) struct Single<A, R> {
     pub(crate) slot: Arc<Slot<R>>,
     pub(crate) terms: Terms,
-    pub(crate) home: Segment,
+    pub(crate) home: Home,
     pub(crate) _arguments: PhantomData<fn(A)>,
 }
 
@@ -257,12 +256,9 @@ impl<A: DeserializeOwned, R: DeserializeOwned + Send> Job for Single<A, R> {
         let result = match part.failures.into_iter().next() {
             Some((_, None)) => return,
             Some((_, Some(failure))) => Err(TaskError::of(self.slot.id, failure, part.attempt)),
-            None => handoff::at_home(&self.home, || decode_one::<R>(part.results)).map(|(result, _)| result).map_err(
-                |why| TaskError::NotPortable {
-                    task: self.slot.id,
-                    why: format!("its result could not be decoded: {why}"),
-                },
-            ),
+            None => self.home.within(|| decode_one::<R>(part.results)).map(|(result, _)| result).map_err(|why| {
+                TaskError::NotPortable { task: self.slot.id, why: format!("its result could not be decoded: {why}") }
+            }),
         };
         self.slot.put(result);
     }

@@ -12,10 +12,11 @@ use crate::handle::array::Array;
 use crate::handle::bytes::Bytes;
 use crate::handle::queue::Queue;
 use crate::pool::desk::{Desk, Desks};
+use crate::pool::log::{self, Logs};
 use crate::pool::wire::{ChunkHead, REPLY_HEAD, ReplyHead};
 use crate::process::batch::{self, Batch, Failure, Pace, Times};
 use crate::process::routine::{Routine, Secret};
-use crate::segment::handoff;
+use crate::segment::handoff::{self, Home};
 use crate::segment::open::Segment;
 use crate::sys::clock;
 
@@ -25,6 +26,9 @@ pub(crate) struct Setup {
     pub(crate) tasks: Queue<Bytes>,
     pub(crate) replies: Queue<Bytes>,
     pub(crate) desks: Array<u64>,
+    pub(crate) logs: Array<u8>,
+    /// Segments of handles that may be in arguments and results.
+    pub(crate) shared: Vec<Segment>,
     pub(crate) post: u32,
     pub(crate) secret: Secret,
     /// It leaves after so many calls; 0: it stays.
@@ -51,11 +55,13 @@ pub(crate) fn work(setup: Setup) -> core::result::Result<(), String> {
     hook_panics();
     let desks = Desks { words: setup.desks.clone() };
     let desk = desks.desk(setup.post as usize);
+    log::begin(Logs { bytes: setup.logs.clone() }, desks.clone(), setup.post as usize);
     if let Some(initializer) = &setup.initializer {
         initialize(initializer, setup.secret, desk)?;
     }
     desk.ready();
-    let worker = Worker { setup: &setup, desk };
+    let home = Home::new(setup.tasks.segment().clone(), &setup.shared);
+    let worker = Worker { setup: &setup, home, desk, desks: &desks };
     worker.serve().map_err(|error| error.to_string())
 }
 
@@ -63,7 +69,9 @@ pub(crate) fn work(setup: Setup) -> core::result::Result<(), String> {
 fn hook_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let message = panic.payload_as_str().unwrap_or("with a value that is not text").to_owned();
-        batch::note_panic(message, panic.location().map(ToString::to_string));
+        let place = panic.location().map(ToString::to_string);
+        log::log_line(format!("panicked at {}: {message}", place.as_deref().unwrap_or("an unknown place")));
+        batch::note_panic(message, place);
     }));
 }
 
@@ -78,6 +86,7 @@ fn initialize(initializer: &Initializer, secret: Secret, desk: Desk<'_>) -> core
         running: desk.running(),
         pace: &mut pace,
         times: Times::default(),
+        home: None,
     };
     handoff::import(initializer.segments.clone(), || routine.run(&mut batch));
     match batch.failures.pop() {
@@ -91,14 +100,16 @@ fn initialize(initializer: &Initializer, secret: Secret, desk: Desk<'_>) -> core
 
 struct Worker<'a> {
     setup: &'a Setup,
+    home: Home,
     desk: Desk<'a>,
+    desks: &'a Desks,
 }
 
 impl Worker<'_> {
     /// Ends when the queue is closed and drained, after so many calls, or when nothing works any more.
     fn serve(&self) -> Result<()> {
         let (mut reply, mut calls, mut known) = (Vec::new(), 0, None::<(Routine, Pace)>);
-        let (tasks, home) = (&self.setup.tasks.channel, self.setup.tasks.segment());
+        let tasks = &self.setup.tasks.channel;
         loop {
             let waiting = clock::now_ns();
             let (chunk, taken) = match tasks.lease::<Bytes>(Some(Deadline::NEVER)) {
@@ -107,7 +118,8 @@ impl Worker<'_> {
                 Err(error) => return Err(error),
             };
             let waited_ns = clock::now_ns().saturating_sub(waiting);
-            if let Some((head, input)) = ChunkHead::read(&chunk) {
+            let read = ChunkHead::read(&chunk);
+            if let Some((head, input)) = read.filter(|(head, _)| !self.desks.is_unwanted(head.number)) {
                 self.desk.begin(head.number);
                 let routine = known.take().filter(|(routine, _)| routine.to_words() == head.routine);
                 let verified = || Some((Routine::verify(head.routine, self.setup.secret)?, Pace::default()));
@@ -123,9 +135,10 @@ impl Worker<'_> {
                     running: self.desk.running(),
                     pace: &mut pace,
                     times: Times::default(),
+                    home: Some(&self.home),
                 };
                 match &known {
-                    Some((routine, _)) => handoff::at_home(home, || routine.run(&mut batch)),
+                    Some((routine, _)) => routine.run(&mut batch),
                     None => batch.fail_all(&Failure::Function("nobody who may has named it".into())),
                 }
                 let (times, failures) = (batch.times, core::mem::take(&mut batch.failures));

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::handle::portable::{take_reason, take_refusal};
+use crate::segment::handoff::Home;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::clock;
 
@@ -73,6 +74,9 @@ pub(crate) struct Batch<'a> {
     pub(crate) running: &'a AtomicU64,
     pub(crate) pace: &'a mut Pace,
     pub(crate) times: Times,
+    /// Where handles in arguments and results may live; `None`: where the caller has said. Not of the calls themselves, which
+    /// send what they like wherever they like.
+    pub(crate) home: Option<&'a Home>,
 }
 
 thread_local! {
@@ -195,7 +199,7 @@ impl Batch<'_> {
             self.note_times([started, decoded, called, called], done - first);
         }
         let encoding = clock::now_ns();
-        let encoded = catch_unwind(AssertUnwindSafe(|| encode_one(&whole, self.output)));
+        let encoded = catch_unwind(AssertUnwindSafe(|| within(self.home, || encode_one(&whole, self.output))));
         if let Err(why) = encoded.unwrap_or_else(|_| Err(text_of(&panicked()))) {
             self.fail_whole(0, Failure::Result(why));
         }
@@ -206,24 +210,32 @@ impl Batch<'_> {
     fn decode_block<A: DeserializeOwned>(&mut self, done: u32, args: &mut Vec<A>) -> Result<(), String> {
         let (block, before) = (self.pace.block.min(self.count - done), self.input.len());
         args.reserve(block as usize);
-        // Bounded by the bytes that there are, or by the block for arguments of none.
-        while (args.len() as u32) < block && (args.is_empty() || before - self.input.len() < BLOCK_BYTES) {
-            let (arg, rest) = decode_one::<A>(self.input)?;
-            self.input = rest;
-            args.push(arg);
-        }
-        Ok(())
+        let mut input = self.input;
+        let decoded = within(self.home, || {
+            // Bounded by the bytes that there are, or by the block for arguments of none.
+            while (args.len() as u32) < block && (args.is_empty() || before - input.len() < BLOCK_BYTES) {
+                let (arg, rest) = decode_one::<A>(input)?;
+                input = rest;
+                args.push(arg);
+            }
+            Ok(())
+        });
+        self.input = input;
+        decoded
     }
 
     fn encode_block<R: Serialize>(&mut self, first: u32, failed_before: usize, results: &mut Vec<R>) {
-        for (nth, result) in results.drain(..).enumerate() {
-            let before = self.output.len();
-            let encoded = catch_unwind(AssertUnwindSafe(|| encode_one(&result, self.output)));
-            if let Err(why) = encoded.unwrap_or_else(|_| Err(text_of(&panicked()))) {
-                self.output.truncate(before);
-                self.fail_result(first, failed_before, nth, why);
+        let home = self.home;
+        within(home, || {
+            for (nth, result) in results.drain(..).enumerate() {
+                let before = self.output.len();
+                let encoded = catch_unwind(AssertUnwindSafe(|| encode_one(&result, self.output)));
+                if let Err(why) = encoded.unwrap_or_else(|_| Err(text_of(&panicked()))) {
+                    self.output.truncate(before);
+                    self.fail_result(first, failed_before, nth, why);
+                }
             }
-        }
+        });
     }
 
     /// The `nth` result of a block that began with call `first` can not be sent.
@@ -251,6 +263,13 @@ impl Batch<'_> {
     }
 }
 
+fn within<R>(home: Option<&Home>, f: impl FnOnce() -> R) -> R {
+    match home {
+        Some(home) => home.within(f),
+        None => f(),
+    }
+}
+
 fn text_of(failure: &Failure) -> String {
     match failure {
         Failure::Panicked { message, .. } => format!("its code panicked: {message}"),
@@ -266,8 +285,7 @@ pub(crate) fn encode_one<T: Serialize>(value: &T, bytes: &mut Vec<u8>) -> Result
 }
 
 /// What is said of a handle that can not travel in a task.
-const NOT_REACHABLE: &str =
-    "a handle in it must live in a named segment; hand others to the workers by the pool's `initializer`";
+const NOT_REACHABLE: &str = "a handle in it must live in a named segment, or in one that the pool was made with: `Pool::builder().share(handle.segment())`";
 
 /// Decodes the first of many values; returns it and what stands behind it.
 #[inline]
@@ -315,6 +333,7 @@ mod tests {
             running: &running,
             pace: &mut pace,
             times: Times::default(),
+            home: None,
         };
         work(&mut batch);
         let failures = core::mem::take(&mut batch.failures);
@@ -371,6 +390,7 @@ mod tests {
             running: &running,
             pace: &mut pace,
             times: Times::default(),
+            home: None,
         };
         batch.call_each(|n: u32| Ok(n + 1));
         let failed: Vec<_> = batch.failures.iter().map(|(call, _)| *call).collect();

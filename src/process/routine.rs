@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::liveness;
+
 /// A function, and what calls it: their positions in the executable, sealed.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Routine {
@@ -18,7 +20,11 @@ pub(crate) struct Routine {
 pub(crate) struct Secret([u64; 2]);
 
 impl Secret {
-    pub(crate) fn new(random: [u8; 16]) -> Self {
+    pub(crate) fn random() -> Self {
+        Self::new(liveness::random_16())
+    }
+
+    fn new(random: [u8; 16]) -> Self {
         let bits = u128::from_le_bytes(random);
         Self([bits as u64, (bits >> 64) as u64])
     }

@@ -26,6 +26,8 @@ use std::sync::Arc;
 thread_local! {
     /// The segments of the hand-over that this thread is in the middle of.
     static UNDER_WAY: RefCell<Option<Passengers>> = const { RefCell::new(None) };
+    /// Segments that both sides know by their place in this list.
+    static BESIDE: RefCell<Option<Arc<[Segment]>>> = const { RefCell::new(None) };
     /// The segment of the container whose item this thread writes or reads.
     static HOME: Cell<Option<FileId>> = const { Cell::new(None) };
 }
@@ -77,6 +79,36 @@ pub(crate) fn at_home<R>(segment: &Segment, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// The segment of a container, and those that whoever takes items out of it has as well, in the same order: handles to all of
+/// them may be in items.
+#[derive(Clone)]
+pub(crate) struct Home {
+    segment: Segment,
+    beside: Arc<[Segment]>,
+}
+
+impl Home {
+    pub(crate) fn new(segment: Segment, beside: &[Segment]) -> Self {
+        Self { segment, beside: beside.into() }
+    }
+
+    /// Runs `f`, in which an item is written or read.
+    pub(crate) fn within<R>(&self, f: impl FnOnce() -> R) -> R {
+        /// Puts the outer list back, also when `f` unwinds.
+        struct Outer(Option<Arc<[Segment]>>);
+        impl Drop for Outer {
+            fn drop(&mut self) {
+                BESIDE.set(self.0.take());
+            }
+        }
+        if self.beside.is_empty() {
+            return at_home(&self.segment, f);
+        }
+        let _outer = Outer(BESIDE.replace(Some(self.beside.clone())));
+        at_home(&self.segment, f)
+    }
+}
+
 /// Keeps the object of a handle that is being handed over.
 pub(crate) fn keep(hold: &Arc<Hold>) {
     UNDER_WAY.with_borrow_mut(|list| {
@@ -93,6 +125,8 @@ enum Mention {
     Listed(u32),
     /// The one of the container that it is in.
     Home,
+    /// By its place in the list that both sides have.
+    Beside(u32),
     /// By its name, and by the number that no other segment of that name has.
     Named { path: PathBuf, uuid: [u8; 16] },
 }
@@ -119,7 +153,11 @@ impl Serialize for Segment {
             })
         };
         let beside = match home {
-            Some(home) => (home == file).then_some(Mention::Home),
+            Some(home) if home == file => Some(Mention::Home),
+            Some(_) => BESIDE.with_borrow(|list| {
+                let number = list.as_ref()?.iter().position(|segment| segment.attachment().file_id() == file)?;
+                u32::try_from(number).ok().map(Mention::Beside)
+            }),
             None => listed(),
         };
         let named = || {
@@ -141,6 +179,10 @@ impl<'de> Deserialize<'de> for Segment {
                 let listed =
                     |list: &Option<Passengers>| list.as_ref()?.segments.get(usize::try_from(number).ok()?).cloned();
                 UNDER_WAY.with_borrow(listed).ok_or_else(|| D::Error::custom(not_reachable()))
+            }
+            Mention::Beside(number) => {
+                let known = |list: &Option<Arc<[Segment]>>| list.as_ref()?.get(usize::try_from(number).ok()?).cloned();
+                BESIDE.with_borrow(known).ok_or_else(|| D::Error::custom(not_reachable()))
             }
             Mention::Home => {
                 HOME.get().and_then(Self::of_this_process).ok_or_else(|| D::Error::custom(not_reachable()))

@@ -5,7 +5,7 @@
 //! named by its pidfd, never by its number, which may be somebody else's by now.
 #![allow(unsafe_code)]
 
-pub(crate) use libc::{SIGKILL, SIGTERM};
+pub(crate) use libc::{SIGABRT, SIGKILL, SIGTERM};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd, retry_on_intr};

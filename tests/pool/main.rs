@@ -4,5 +4,6 @@ mutirao::testing::entry!();
 
 mod bad_input;
 mod deaths;
+mod options;
 mod results;
 mod stage;

@@ -1,0 +1,116 @@
+//! A pool in the making: its memory, and how its workers are started.
+
+use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::handle::array::Array;
+use crate::handle::bytes::Bytes;
+use crate::handle::queue::Queue;
+use crate::pool::crew::Crew;
+use crate::pool::desk::Desks;
+use crate::pool::drive::{Core, State};
+use crate::pool::ledger::Ledger;
+use crate::pool::log::{Logs, RING};
+use crate::pool::stats::{Figures, PostFigures};
+use crate::pool::worker::{Initializer, Setup, work};
+use crate::process::options::Options;
+use crate::process::routine::Secret;
+use crate::segment::body::Hold;
+use crate::segment::handoff::Home;
+use crate::segment::named::SegmentOptions;
+use crate::segment::open::Segment;
+use crate::sync::{AtomicU32, AtomicU64};
+
+/// Chunks and replies that fit the queues.
+const CHUNKS: usize = 1024;
+/// Bytes of a chunk or a reply that lie in the queue itself.
+const CELL: usize = 184;
+/// Memory reserved, and not taken, for chunks and replies that do not.
+const MEMORY: u64 = 16 << 30;
+
+/// What a pool is made of.
+pub(crate) struct Founding {
+    pub(crate) workers: usize,
+    pub(crate) secret: Secret,
+    pub(crate) initializer: Option<(Initializer, Vec<Arc<Hold>>)>,
+    pub(crate) calls_max: u64,
+    pub(crate) options: Options,
+    pub(crate) is_limited: bool,
+    pub(crate) name: Option<String>,
+    pub(crate) cpus: Vec<u32>,
+    pub(crate) shared: Vec<Segment>,
+}
+
+/// Makes a pool's parent, and starts its first worker: whoever makes a pool is told at once if that is not possible.
+pub(crate) fn found(founding: Founding) -> Result<Core> {
+    let Founding { workers, secret, shared, .. } = &founding;
+    let (workers, secret, is_limited) = (*workers, *secret, founding.is_limited);
+    // Twice: a worker that was killed has its row until somebody needs it.
+    let rows = u32::try_from(2 * workers + 4).unwrap_or(u32::MAX).clamp(16, 256);
+    let segment = SegmentOptions::default().participants(rows).objects(8).anonymous(MEMORY)?;
+    let queue = || Queue::<Bytes>::options().capacity(CHUNKS).cell_bytes(CELL);
+    let tasks = queue().leases(workers + 8).max_attempts(1).create_in(&segment)?;
+    let replies = queue().leases(0).create_in(&segment)?;
+    let desks = Desks::new_in(&segment, workers)?;
+    let logs = Logs { bytes: Array::new_in(&segment, workers * RING)? };
+    let home = Home::new(segment, shared);
+    let handles = (tasks.clone(), replies.clone(), desks.words.clone(), logs.bytes.clone());
+    let start = move |post: usize| {
+        let (tasks, replies, desks, logs) = handles.clone();
+        let setup = Setup {
+            tasks,
+            replies,
+            desks,
+            logs,
+            shared: founding.shared.clone(),
+            post: post as u32,
+            secret: founding.secret,
+            calls_max: founding.calls_max,
+            initializer: founding.initializer.as_ref().map(|(initializer, _)| initializer.clone()),
+        };
+        let mut options = founding.options.clone();
+        if let Some(cpu) = founding.cpus.get(post % founding.cpus.len().max(1)) {
+            options = options.affinity([*cpu]);
+        }
+        if let Some(name) = &founding.name {
+            options = options.name(format!("{name}-{post}"));
+        }
+        options.spawn(work, setup)
+    };
+    let core = Core {
+        posts: workers,
+        tasks,
+        replies,
+        desks,
+        logs,
+        home,
+        secret,
+        is_limited,
+        start: Box::new(start),
+        state: Mutex::new(State {
+            leading: false,
+            assisted: false,
+            closed: false,
+            over: false,
+            jobs: 0,
+            ledger: Ledger::default(),
+            crew: Crew::new(workers),
+            figures: Figures { posts: vec![PostFigures::default(); workers], ..Figures::default() },
+            letters: Vec::new(),
+            round_due_ns: 0,
+        }),
+        changed: Condvar::new(),
+        sleepers: AtomicU32::new(0),
+        coding_ns: AtomicU64::new(0),
+    };
+    let worker = (core.start)(0)?;
+    let mut state = core.lock();
+    state.crew.started += 1;
+    state.figures.note_start(0);
+    if let Some(post) = state.crew.posts.first_mut() {
+        post.worker = Some(worker);
+    }
+    drop(state);
+    Ok(core)
+}
