@@ -17,6 +17,7 @@
 //! | HELD(me, g) | FREE(g) | the holder, who changed its mind |
 //! | LIVE(_, g) | FREE(g) | whoever the structure gave the exclusive right to it, after reading |
 //! | LIVE(_, g) | LIVE(nobody, g) | the same, who moves it to another place of the structure |
+//! | LIVE(_, g) | HELD(me, g + 1) | the same, who announced that before, and will use it again |
 //! | HELD(dead, g), LIVE(dead, g) | FREE(g) | the reaper of a hand, see below, by compare-and-swap |
 //!
 //! No step of the living is a read-modify-write, because each has one possible author. That is what the spans are
@@ -201,6 +202,20 @@ pub fn settle(word: &AtomicU64, generation: u64) -> bool {
         word.store(BlockWord::live(None, generation).bits(), Relaxed);
     }
     ours
+}
+
+/// Takes a block that a structure gave us the exclusive right to into a hand that is ours and off, to use it again. `None`:
+/// it is not LIVE in that generation. Else the block as it is now: who finds the right to it with us, dead, finds another
+/// generation.
+#[inline]
+pub fn retake(word: &AtomicU64, hand: &Hand, me: ParticipantId, block: BlockRef) -> Option<BlockRef> {
+    let now = look(word);
+    (now.is_live() && now.generation() == block.generation & GENERATION_MASK).then(|| {
+        let again = BlockRef { generation: (now.generation() + 1) & GENERATION_MASK, ..block };
+        hand.announce(again, 0);
+        hold(word, me, again.generation);
+        again
+    })
 }
 
 /// What one thread of a participant has in hand. All-zero is nothing.

@@ -12,8 +12,8 @@ use crate::raw::blocks::{self, BlockRef, GENERATION_MASK, Hand};
 use crate::raw::pages::{Run, WHOLE};
 use crate::segment::adopt::Search;
 use crate::segment::arena::Arena;
-use crate::segment::layout::{HANDS_PER_ROW, PAGE};
-use crate::segment::seats::{Current, SEATS, Seated};
+use crate::segment::layout::{HANDS_PER_ROW, PAGE, SEATS_PER_ROW};
+use crate::segment::seats::{Current, SEATS, Seated, Spare};
 use crate::segment::spans::{self, Cut, SMALL_MAX, UNIT, WORDS};
 use crate::sync::AtomicU64;
 use core::fmt;
@@ -104,6 +104,13 @@ impl<L: Liveness> Drop for InHand<'_, L> {
         if !self.arena.fork.is_ours() {
             return;
         }
+        if self.arena.spare_hand(&self.seated).is_ok_and(|spare| core::ptr::eq(spare, self.hand)) {
+            // It stays in that hand.
+            let Self { page, index, class, .. } = *self;
+            blocks::hold(self.word, self.life.me(), self.reference.generation);
+            let generation = self.reference.generation;
+            return self.seated.set_spare(Some(Spare { page, index, class, generation }));
+        }
         blocks::release(self.word, self.reference.generation);
         self.hand.clear();
         if self.class == WHOLE {
@@ -176,6 +183,14 @@ impl Arena {
             });
         }
         let class = spans::class_of(bytes);
+        if let Some(spare) = seated.spare()
+            && spare.class == class
+            && let Some((Candidate { word, words, reference, page, index }, hand)) = self.spare_block(&seated, spare)
+        {
+            // It is announced, and held.
+            seated.set_spare(None);
+            return Ok(InHand { arena: self, life, seated, hand, word, words, reference, page, index, class });
+        }
         for _ in 0..ROUNDS {
             if let Some(Candidate { word, words, reference, page, index }) = self.next_block(&seated, class) {
                 hand.announce(reference, 0);
@@ -221,6 +236,19 @@ impl Arena {
         None
     }
 
+    /// The block that the seat keeps.
+    #[inline(always)]
+    fn spare_block(&self, seated: &Seated<'_>, spare: Spare) -> Option<(Candidate<'_>, &Hand)> {
+        let Spare { page, index, class, generation } = spare;
+        let cut = Cut::usual(class)?;
+        let all = self.growth.places::<AtomicU64>(page * PAGE, cut.offset(cut.count) / 8).ok()?;
+        let word = all.get(WORDS as usize / 8 + index as usize)?;
+        let start = cut.offset(index) as usize / 8;
+        let words = all.get(start..start + cut.size as usize / 8)?;
+        let reference = cut.reference(page, index, generation);
+        Some((Candidate { word, words, reference, page, index }, self.spare_hand(seated).ok()?))
+    }
+
     #[cold]
     fn unusual_cut(&self, page: u64) -> Option<Cut> {
         Cut::of(self.pages().run(page)?)
@@ -260,8 +288,16 @@ impl Arena {
 
     #[inline]
     fn hand(&self, seated: &Seated<'_>) -> Result<&Hand> {
-        let index = self.row as usize * SEATS + seated.index();
+        let index = self.row as usize * HANDS_PER_ROW as usize + seated.index();
         self.growth.hands().get(index).ok_or_else(|| Error::corrupt("the arena", "it has no hands for this row"))
+    }
+
+    /// The second hand of a seat of the first kind.
+    #[inline]
+    pub(in crate::segment) fn spare_hand(&self, seated: &Seated<'_>) -> Result<&Hand> {
+        let index = self.row as usize * HANDS_PER_ROW as usize + SEATS + seated.index();
+        let hand = self.growth.hands().get(index).filter(|_| seated.has_spare_hand());
+        hand.ok_or_else(|| Error::corrupt("the arena", "it has no hands for this row"))
     }
 
     #[cold]
@@ -282,7 +318,7 @@ impl Arena {
 
 #[cold]
 fn hands_full() -> Error {
-    Kind::HandsFull { hands: HANDS_PER_ROW }.into()
+    Kind::HandsFull { hands: SEATS_PER_ROW }.into()
 }
 
 #[cold]

@@ -16,8 +16,8 @@ use crate::raw::pages::{Pages, Run, WHOLE};
 use crate::segment::access::Region;
 use crate::segment::growth::Growth;
 use crate::segment::layout::{HANDS_PER_ROW, PAGE};
-use crate::segment::seats::Seats;
-use crate::segment::spans::{Cut, UNIT, WORDS};
+use crate::segment::seats::{Seated, Seats, Spare};
+use crate::segment::spans::{self, Cut, UNIT, WORDS};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 use crate::sys::fork::ForkWord;
 use core::fmt;
@@ -42,6 +42,7 @@ struct Found<'a> {
     page: u64,
     run: Run,
     cut: Cut,
+    index: u32,
     word: &'a AtomicU64,
 }
 
@@ -128,6 +129,42 @@ impl Arena {
         self.find(block).is_some_and(|found| blocks::settle(found.word, block.generation))
     }
 
+    /// As [`free`](Self::free), for a structure that will soon want another one of its size: it is kept in hand.
+    #[inline]
+    pub(crate) fn recycle<L: Liveness>(&self, life: &L, block: BlockRef) -> bool {
+        let Some(found) = self.find(block) else { return false };
+        let is_usual = found.run.class != WHOLE && found.run.pages == spans::pages_of(found.run.class);
+        let seated = if is_usual { self.seats.sit(life).filter(Seated::has_spare_hand) } else { None };
+        let Some(seated) = seated else { return self.free(life, block) };
+        let Ok(hand) = self.spare_hand(&seated) else { return false };
+        if let Some(other) = seated.spare() {
+            if other.page == found.page && other.index == found.index {
+                return false; // it is kept already
+            }
+            self.let_go(life, &seated, hand, other);
+        }
+        let Some(again) = blocks::retake(found.word, hand, life.me(), block) else { return false };
+        let Found { page, run, index, .. } = found;
+        seated.set_spare(Some(Spare { page, index, class: run.class, generation: again.generation }));
+        true
+    }
+
+    /// Frees a block that was kept.
+    pub(in crate::segment) fn let_go<L: Liveness>(&self, life: &L, seated: &Seated<'_>, hand: &Hand, spare: Spare) {
+        seated.set_spare(None);
+        let word = self.growth.place(spare.page * PAGE + WORDS + 8 * u64::from(spare.index));
+        if let Ok(word) = word {
+            blocks::release(word, spare.generation);
+        }
+        hand.clear();
+        if let Ok(word) = word
+            && let Some(run) = self.pages().run(spare.page)
+            && let Some(cut) = Cut::of(run)
+        {
+            self.after_free(life, &Found { page: spare.page, run, cut, index: spare.index, word });
+        }
+    }
+
     #[inline]
     fn after_free(&self, life: &impl Liveness, found: &Found<'_>) {
         if found.run.class == WHOLE {
@@ -153,7 +190,7 @@ impl Arena {
         let cut = Cut::of(run)?;
         let index = cut.index_at(at - page * PAGE)?;
         let word = self.growth.place(page * PAGE + WORDS + 8 * u64::from(index)).ok()?;
-        Some(Found { page, run, cut, word })
+        Some(Found { page, run, cut, index, word })
     }
 
     /// Whether the file has more pages than we knew of, which a run may reach into.

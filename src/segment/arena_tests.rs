@@ -60,6 +60,35 @@ fn a_dropped_block_is_the_next_one() {
 }
 
 #[test]
+fn a_recycled_block_is_the_next_one_of_its_size() {
+    let segment = segment(1 << 20);
+    let (arena, life) = (arena(&segment), segment.attachment());
+    let [old, other, small] = [300, 300, 64].map(|bytes| keep(&segment, bytes).unwrap());
+    assert!(arena.recycle(life, old) && !arena.recycle(life, old) && !arena.free(life, old));
+    assert!(arena.words(old).is_none() && !arena.settle(old), "it is another's by now");
+    let dropped = arena.allocate(life, 290).unwrap().reference();
+    let again = keep(&segment, 300).unwrap();
+    assert_eq!((dropped, dropped.unit, again.generation), (again, old.unit, old.generation + 1));
+    // The last one is kept.
+    assert!(arena.recycle(life, other) && arena.recycle(life, small));
+    assert_ne!(keep(&segment, 300).unwrap().unit, small.unit);
+    assert_eq!(keep(&segment, 50).unwrap().unit, small.unit);
+    assert!(arena.recycle(life, again));
+    arena.leave(life);
+    assert_eq!(arena.usage().used, 320 + 64, "what is kept is free when its owner leaves");
+}
+
+#[test]
+fn what_is_kept_is_had_before_memory_ends() {
+    let segment = segment(4 * PAGE);
+    let (arena, life) = (arena(&segment), segment.attachment());
+    let old = keep(&segment, 300).unwrap();
+    assert!(arena.recycle(life, old));
+    let all = keep(&segment, 4 * PAGE - 128).unwrap();
+    assert!(arena.free(life, all));
+}
+
+#[test]
 fn a_body_is_aligned() {
     let segment = segment(1 << 20);
     for bytes in [1, 64, 129, 300, 5000, 9000] {

@@ -88,6 +88,12 @@ impl Blocks {
         ours.is_ok_and(|life| self.arena().is_ok_and(|arena| arena.free(life, block(stored))))
     }
 
+    /// The same, for whoever will soon put another one of its size.
+    pub fn recycle(&self, stored: Stored) -> bool {
+        let ours = self.segment.attachment().ours();
+        ours.is_ok_and(|life| self.arena().is_ok_and(|arena| arena.recycle(life, block(stored))))
+    }
+
     /// The place of the two words at `index` of a block, for [`put`](Self::put).
     pub fn place(&self, stored: Stored, index: u64) -> Result<u64> {
         let key = (self.arena()?.growth().start() + stored.0.saturating_mul(UNIT)) / 8 + index;

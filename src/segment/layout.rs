@@ -11,7 +11,7 @@
 //!
 //!   then, each there or not (see [`Plan`]):
 //!   catalog     256 * objects    what has a name, and where it is
-//!   hands        32 * 32 * rows  what each participant's threads have in hand
+//!   hands        48 * 32 * rows  what each participant's threads have in hand
 //!   arena header 640
 //!   page table    8 for each page of the largest size; sparse: backed as far as there are pages
 //!   pages      4096 each, growing at the end of the file
@@ -57,8 +57,10 @@ pub(crate) const PAGE: u64 = 4096;
 pub(crate) const OBJECTS_DEFAULT: u32 = 256;
 /// The most entries of a catalog.
 pub(crate) const OBJECTS_MAX: u32 = 1 << 16;
-/// Hands of each participant.
-pub(crate) const HANDS_PER_ROW: u32 = 32;
+/// Seats of each participant, see `segment/seats.rs`.
+pub(crate) const SEATS_PER_ROW: u32 = 32;
+/// Hands of each participant: one of each seat, and one for what each of the first seats keeps to use it again.
+pub(crate) const HANDS_PER_ROW: u32 = 48;
 
 /// Byte of the segment file that participant row `row` holds locked while its process lives. Far beyond
 /// the data, where a file lock costs no memory.
@@ -293,8 +295,8 @@ mod tests {
     #[test]
     fn parts_stand_behind_each_other() {
         let plan = Plan::new(64, 0, 256, 1 << 18).unwrap();
-        assert_eq!((plan.catalog, plan.hands, plan.arena_header), (6144, 71_680, 137_216));
-        assert_eq!((plan.table, plan.pages), (139_264, 139_264 + (2 << 20)));
+        assert_eq!((plan.catalog, plan.hands, plan.arena_header), (6144, 71_680, 169_984));
+        assert_eq!((plan.table, plan.pages), (172_032, 172_032 + (2 << 20)));
         assert_eq!(plan.len_max(), plan.pages + (1 << 30));
         assert_eq!(plan.pages_of(plan.len_with(7)), Some(7));
         assert_eq!(plan.pages_of(plan.len_with(7) + 1), None);

@@ -12,8 +12,8 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, heavy_fence, light_fe
 use core::cell::Cell;
 use std::sync::OnceLock;
 
-/// Seats of a process in one segment: as many as a row has hands.
-pub(crate) const SEATS: usize = crate::segment::layout::HANDS_PER_ROW as usize;
+/// Seats of a process in one segment. The hands of a row are one for each of them, then one for each of the first kind.
+pub(crate) const SEATS: usize = crate::segment::layout::SEATS_PER_ROW as usize;
 
 /// A seat. Aligned so that two do not share a cache line.
 #[repr(align(128))]
@@ -23,6 +23,20 @@ struct Seat {
     lent: AtomicU32,
     /// The run of each class that is allocated from, see [`Current`]. Only whoever sits here touches them.
     runs: [AtomicU64; CLASSES],
+    /// A block that is kept in hand to be used again, see [`Spare`]; and its generation.
+    spare: [AtomicU64; 2],
+}
+
+/// A block that left its structure, in the second hand of the seat: another one of the class needs no search.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Spare {
+    /// First page of its run, which has the usual number of pages, below 2^36 - 1.
+    pub page: u64,
+    /// Which block of the run, below 2^12.
+    pub index: u32,
+    /// Its class, below 2^6.
+    pub class: u32,
+    pub generation: u64,
 }
 
 /// The seats of this process.
@@ -141,8 +155,12 @@ impl Seats {
     }
 
     fn make() -> Box<[Seat]> {
-        let seat =
-            || Seat { taken: AtomicU32::new(0), lent: AtomicU32::new(0), runs: [const { AtomicU64::new(0) }; CLASSES] };
+        let seat = || Seat {
+            taken: AtomicU32::new(0),
+            lent: AtomicU32::new(0),
+            runs: [const { AtomicU64::new(0) }; CLASSES],
+            spare: [const { AtomicU64::new(0) }; 2],
+        };
         (0..SEATS).map(|_| seat()).collect()
     }
 
@@ -222,6 +240,37 @@ impl Seated<'_> {
         if let Some(run) = self.seat.runs.get(class as usize) {
             run.store(current.pack(), Relaxed);
         }
+    }
+
+    /// Whether it is of the first kind, and has a second hand.
+    #[inline]
+    pub(crate) fn has_spare_hand(&self) -> bool {
+        self.index() < OWN as usize
+    }
+
+    /// The block that is kept.
+    #[inline]
+    pub(crate) fn spare(&self) -> Option<Spare> {
+        let [packed, generation] = &self.seat.spare;
+        let bits = packed.load(Relaxed);
+        Some(Spare {
+            page: (bits & ((1 << Current::PAGE_BITS) - 1)).checked_sub(1)?,
+            index: (bits >> Current::PAGE_BITS & Current::FIELD) as u32,
+            class: (bits >> (Current::PAGE_BITS + 12)) as u32,
+            generation: generation.load(Relaxed),
+        })
+    }
+
+    #[inline]
+    pub(crate) fn set_spare(&self, spare: Option<Spare>) {
+        let [packed, generation] = &self.seat.spare;
+        let bits = spare.map_or(0, |spare| {
+            generation.store(spare.generation, Relaxed);
+            (spare.page + 1)
+                | u64::from(spare.index) << Current::PAGE_BITS
+                | u64::from(spare.class) << (Current::PAGE_BITS + 12)
+        });
+        packed.store(bits, Relaxed);
     }
 
     /// The run of this class, which is no longer this seat's.

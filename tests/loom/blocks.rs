@@ -325,3 +325,45 @@ fn blocks_are_reaped_by_who_comes_after_a_dead_reaper() {
         });
     }
 }
+
+/// What leaves a structure is kept in hand to stand at another place, and who keeps it dies anywhere, with its stores in any
+/// order that a compiler may give them. Whoever settles its claim and whoever reaps its hand may come in either order.
+#[test]
+fn blocks_that_are_used_again_are_not_lost() {
+    for reaped_first in [false, true] {
+        every_step_reordered(Some(1), 16, &[End::Free, End::Stands], move |fate| {
+            let (stage, kernel) = (Stage::new(), Kernel::new());
+            let block = stage.allocate(&kernel.enter(7), 0, None).expect("everything is free");
+            blocks::enliven(&stage.words[0], ParticipantId::new(7).unwrap(), 1);
+            stage.put(block, 0);
+            let (s, k) = (stage.clone(), kernel.clone());
+            let user = thread::spawn(move || {
+                let life = k.enter(1);
+                let done = fate.run(|| {
+                    let block = s.claim(&life, 0).expect("it stands there");
+                    let again = blocks::retake(&s.words[0], &s.hand, life.me(), block).expect("it is ours");
+                    assert!(!blocks::free(&s.words[0], block.generation), "nobody frees it any more");
+                    s.cells[0].state.store(EMPTY, Release);
+                    s.payloads[0].set(again.generation);
+                    s.publish(&life, again, 1);
+                });
+                if done.is_some() {
+                    return;
+                }
+                k.bury(1, &[]);
+                k.enter(2);
+                if reaped_first {
+                    s.reap(1);
+                }
+                if s.cells[0].state.load(Acquire) == 2 + 1 {
+                    blocks::free(&s.words[0], 1);
+                    s.cells[0].state.store(EMPTY, Release);
+                }
+                s.reap(1);
+                assert_eq!(s.reap(1), Reaped::Nothing, "reaped twice");
+            });
+            user.join().unwrap();
+            end(&stage)
+        });
+    }
+}

@@ -67,7 +67,7 @@ fn the_parts_stand_where_the_page_says() {
         let arena = bytes.next_multiple_of(4096);
         let catalog: u64 = 6144;
         let hands = catalog + 256 * 256;
-        let arena_header = hands + if arena > 0 { 64 * 32 * 32 } else { 0 };
+        let arena_header = hands + if arena > 0 { 64 * 48 * 32 } else { 0 };
         let table = (arena_header + if arena > 0 { 640 } else { 0 }).next_multiple_of(4096);
         let pages = table + (8 * arena / 4096).next_multiple_of(4096);
         assert_eq!((segment.len(), segment.len_max()), (pages + first, pages + arena), "{bytes}");
@@ -177,7 +177,7 @@ fn locks_stand_where_the_page_says() {
 /// Where the words of a list stand, and what they say.
 #[test]
 fn a_list_stands_where_the_page_says() {
-    let (body, pages) = (6144, 73_728 + (2 << 20));
+    let (body, pages) = (6144, 106_496 + (2 << 20));
     let list = mutirao::List::<String>::new().unwrap();
     list.extend(["one", "quite a long one"].map(str::to_owned)).unwrap();
     list.reverse().unwrap();

@@ -166,3 +166,53 @@ pub fn filled_malloc() -> Result<f64, Box<dyn std::error::Error>> {
     unsafe { libc::malloc_trim(0) };
     Ok(took)
 }
+
+/// Nanoseconds for another block instead of one of many, chosen at random.
+pub fn replaced() -> Result<f64, Box<dyn std::error::Error>> {
+    let segment = Segment::anonymous(MANY * 400)?;
+    let blocks = Blocks::of(&segment)?;
+    let put = |i: u64| {
+        let write = |words: &[std::sync::atomic::AtomicU64]| words[0].store(i, Ordering::Relaxed);
+        blocks.put(black_box(BYTES), i, write, |stored| {
+            black_box(stored);
+        })
+    };
+    let mut all = (0..MANY).map(put).collect::<Result<Vec<_>, _>>()?;
+    Ok(ns_each(TIMES, |i| {
+        let at = &mut all[random(i) as usize];
+        let old = std::mem::replace(at, put(i).expect("memory"));
+        assert!(blocks.recycle(old));
+    }))
+}
+
+/// One of many.
+fn random(i: u64) -> u64 {
+    let mixed = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93) >> 32) % MANY
+}
+
+/// As [`replaced`], with malloc.
+pub fn replaced_malloc() -> Result<f64, Box<dyn std::error::Error>> {
+    let put = |i: u64| {
+        // SAFETY: at least 8 bytes, aligned for them.
+        unsafe {
+            let at = libc::malloc(black_box(BYTES as usize)).cast::<u64>();
+            assert!(!at.is_null());
+            at.write_volatile(i);
+            at
+        }
+    };
+    let mut all: Vec<_> = (0..MANY).map(put).collect();
+    let took = ns_each(TIMES, |i| {
+        let at = &mut all[random(i) as usize];
+        // SAFETY: from malloc, given back once.
+        unsafe { libc::free(std::mem::replace(at, put(i)).cast()) };
+    });
+    for at in all {
+        // SAFETY: from malloc, given back once.
+        unsafe { libc::free(at.cast()) };
+    }
+    // SAFETY: gives free memory back, so that the next round begins cold.
+    unsafe { libc::malloc_trim(0) };
+    Ok(took)
+}

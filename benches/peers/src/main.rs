@@ -234,6 +234,11 @@ fn allocated() -> Vec<Figure> {
             AtMost(1.5),
             blocks::filled_malloc,
         ),
+        Figure::new("replace one of 500 000 blocks of 288 bytes", "ns", blocks::replaced).beside(
+            "malloc + free",
+            AtMost(1.5),
+            blocks::replaced_malloc,
+        ),
         Figure::new("fill: the longest of them", "us", blocks::longest_of_fill).within(1000.0),
     ];
     let figures = rows.into_iter().flat_map(|(name, what, two)| sizes.map(|bytes| (name, what, two, bytes)));
