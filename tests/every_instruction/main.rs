@@ -45,12 +45,16 @@ where
         // This build is nobody's, and takes ten times the instructions: the gate runs the other one.
         kill_at(Points::Growing(1000))
     } else {
-        let instructions = kill_at(Points::About(1)).instructions;
         match std::env::var_os(ALL) {
             // Long operations are killed at fewer points: stepping to them is what takes time.
-            None => kill_at(Points::About(40.min(200_000 / instructions).max(4) as u32)),
-            Some(_) if instructions <= EVERY_UP_TO => kill_at(Points::Every),
-            Some(_) => kill_at(Points::Shared),
+            None => {
+                let instructions = kill_at(Points::About(1)).instructions.max(1);
+                kill_at(Points::About(40.min(200_000 / instructions).max(4) as u32))
+            }
+            Some(_) => {
+                let shared = kill_at(Points::Shared);
+                if shared.instructions > EVERY_UP_TO { shared } else { kill_at(Points::Every) }
+            }
         }
     };
     eprintln!("| {name} {kills}");

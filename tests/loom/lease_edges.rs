@@ -7,8 +7,7 @@ use mutirao::raw::leases::{Got, Held, Seat};
 use mutirao::raw::ring_aside::Aside;
 
 use crate::lease_harness::{Memory, leases};
-use crate::ring_harness::at_least;
-use crate::support::outcomes;
+use crate::support::{at_least, outcomes};
 
 const SEAT: Seat = Seat { row: 0, thread: 1 };
 

@@ -1,9 +1,7 @@
 //! A ring with leases, actors around it, and the book that says which items were pushed and done with.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use mutirao::model::{Kernel, Life, Payload, mark, publications, thread};
 use mutirao::raw::leases::{Got, Held, Leases, Rules, Seat};
@@ -11,8 +9,8 @@ use mutirao::raw::ring::{Refusal, Ring, RingHeader};
 use mutirao::raw::ring_word::{Geometry, Ticket};
 use mutirao::sync::AtomicU64;
 
-use crate::ring_harness::{at_least, patient};
-use crate::support::{Fate, LIVES, explore};
+use crate::ring_harness::patient;
+use crate::support::{Deaths, Fates, LIVES, Sum, mark_death};
 
 /// What an actor does. Capital letters alone sleep; those with `T` never do.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -56,12 +54,11 @@ pub struct Spec {
     /// Closed before the actors start.
     pub closed: bool,
     pub bound: usize,
-    pub fates: Vec<(usize, Fate)>,
 }
 
 pub fn leases(capacity: u32, roles: &[Role], bound: usize) -> Spec {
     let roles = roles.to_vec();
-    Spec { roles, capacity, before: 0, common: 2, each: 0, attempts_max: 0, closed: false, bound, fates: vec![] }
+    Spec { roles, capacity, before: 0, common: 2, each: 0, attempts_max: 0, closed: false, bound }
 }
 
 impl Spec {
@@ -287,7 +284,7 @@ impl Actor {
 /// One execution: everything pushed is done with exactly once, in the end by the main thread; nothing else
 /// comes out; afterwards nothing is leased, the ring takes its capacity, and every entry is free for use. Who
 /// did what at which attempt.
-fn execute(spec: &Spec) -> String {
+fn execute(spec: &Spec, fates: &Fates) -> String {
     let memory = Memory::new(spec);
     let (kernel, book) = (Kernel::new(), Arc::new(Book::default()));
     let main_id = spec.roles.len() as u32 + 1;
@@ -301,12 +298,12 @@ fn execute(spec: &Spec) -> String {
         .zip(spec.roles.clone())
         .map(|(id, role)| {
             let (memory, book, kernel) = (memory.clone(), book.clone(), kernel.clone());
-            let fate = spec.fates.iter().find(|f| f.0 + 1 == id as usize).map_or(LIVES, |f| f.1);
+            let fate = fates.iter().find(|f| f.0 + 1 == id as usize).map_or(LIVES, |f| f.1);
             thread::spawn(move || {
                 let actor = Actor { memory, book, life: kernel.enter(id), id, about: Cell::new(None) };
                 if fate.run(|| actor.play(role)).is_none() {
                     actor.write_down();
-                    mark(&format!("death of {id}"));
+                    mark_death(id);
                     actor.memory.bury(&kernel, id);
                 }
             })
@@ -358,82 +355,8 @@ fn check(spec: &Spec, main: &Actor) -> String {
     who.join(" ")
 }
 
-/// How the mortal actors of a model die.
-#[derive(Clone, Copy)]
-pub enum Deaths {
-    None,
-    /// This one, before each of its steps.
-    Of(usize),
-    /// This one, before each of its steps, with none or some of its unordered stores in memory.
-    Reordered(usize),
-    /// Both, before each pair of steps.
-    Pair(usize, usize),
-}
-
-/// Explores the model, holds the points reached and the outcomes against what is stated (points at least, outcomes
-/// exactly, unless none is stated), and prints its size.
+/// Explores the model; see [`Sum::prove`].
 pub fn proves(spec: &Spec, deaths: Deaths, points: &[&str], outcomes: &[&str]) {
-    let start = Instant::now();
-    let mut sum = Sum::default();
-    let dying = |step, late| Fate { step: Some(step), late };
-    match deaths {
-        Deaths::None => {
-            sum.add(spec, &[]);
-        }
-        Deaths::Of(a) => each(|k| sum.add(spec, &[(a, dying(k, None))]).contains(&a)),
-        Deaths::Reordered(a) => each(|k| {
-            let died = [0, 1, 3].map(|mask| sum.add(spec, &[(a, dying(k, Some(mask)))]).contains(&a));
-            died.contains(&true)
-        }),
-        Deaths::Pair(a, b) => each(|i| {
-            let mut any = false;
-            each(|j| {
-                let died = sum.add(spec, &[(a, dying(i, None)), (b, dying(j, None))]);
-                any |= died.contains(&a);
-                died.contains(&b)
-            });
-            any
-        }),
-    }
-    let name = std::thread::current().name().unwrap_or("model").to_owned();
-    let (spent, bound) = (start.elapsed().as_secs_f64(), at_least(spec.bound));
-    println!("{name}: {:?} bound {bound}: {} executions, {spent:.1} s", spec.roles, sum.executions);
-    println!("    points {:?}\n    outcomes {:?}", sum.marks, sum.outcomes);
-    for point in points {
-        assert!(sum.marks.contains(*point) || cfg!(mutirao_shuttle), "never reached: {point}");
-    }
-    if !outcomes.is_empty() && !cfg!(mutirao_shuttle) {
-        assert_eq!(sum.outcomes, outcomes.iter().map(|o| o.to_string()).collect(), "outcomes");
-    }
-}
-
-/// Step after step, until the actor is never alive to reach it.
-fn each(mut died_at: impl FnMut(u32) -> bool) {
-    let mut step = 0;
-    while died_at(step) {
-        step += 1;
-    }
-}
-
-#[derive(Default)]
-struct Sum {
-    executions: usize,
-    marks: BTreeSet<String>,
-    outcomes: BTreeSet<String>,
-}
-
-impl Sum {
-    /// Who died in some execution.
-    fn add(&mut self, spec: &Spec, fates: &[(usize, Fate)]) -> Vec<usize> {
-        let mut spec = spec.clone();
-        spec.fates = fates.to_vec();
-        let roles = spec.roles.len();
-        let found = explore(Some(at_least(spec.bound)), move || execute(&spec));
-        self.executions += found.executions;
-        self.outcomes.extend(found.outcomes);
-        let (deaths, points): (BTreeSet<_>, BTreeSet<_>) =
-            found.marks.into_iter().partition(|m| m.starts_with("death"));
-        self.marks.extend(points);
-        (0..roles).filter(|a| deaths.contains(&format!("death of {}", a + 1))).collect()
-    }
+    let (what, model) = (format!("{:?}", spec.roles), spec.clone());
+    Sum::prove(&what, spec.bound, deaths, &[0, 1, 3], points, outcomes, move |fates| execute(&model, fates));
 }

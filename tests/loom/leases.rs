@@ -1,8 +1,8 @@
 //! Leases: an item is done with exactly once, whoever dies while it is handed over, held, given back or inherited.
 
-use crate::lease_harness::Deaths::{None, Of, Pair, Reordered};
 use crate::lease_harness::Role::*;
 use crate::lease_harness::{leases, proves};
+use crate::support::Deaths::{None, Of, Pair, Reordered};
 
 /// What a death at a hand-over leads to.
 const TAKEN_OVER: &[&str] = &["inherited", "freed the cell of a lease", "rescued the newest"];

@@ -43,7 +43,10 @@ impl Guarded {
 
 /// `living` actors and one with this fate take turns. What the living got, and whether a death was seen.
 fn turns(living: u32, fate: Fate) -> (Vec<Acquired>, bool) {
-    let (guarded, kernel) = (Guarded::new(), Kernel::new());
+    turns_with(Guarded::new(), Kernel::new(), living, fate)
+}
+
+fn turns_with(guarded: Arc<Guarded>, kernel: Arc<Kernel>, living: u32, fate: Fate) -> (Vec<Acquired>, bool) {
     let actors: Vec<_> = (1..=living + 1)
         .map(|id| {
             let (guarded, kernel) = (guarded.clone(), kernel.clone());
@@ -100,6 +103,25 @@ fn lock_holder_dies_among_three() {
     told[CROWD - 1] = D;
     let seen = [(vec![C; CROWD], false), (vec![C; CROWD], true), (told, false)];
     every_step(Some(2), &seen, |fate| turns(CROWD as u32, fate));
+}
+
+/// Somebody died before, half done; whoever takes the lock over may die too, beside one and two others.
+#[test]
+fn lock_recoverer_dies_at_each_step() {
+    let after_a_death = |living, fate| {
+        let (guarded, kernel) = (Guarded::new(), Kernel::new());
+        guarded.acquire(&kernel.enter(6));
+        guarded.words[0].store(1, Relaxed);
+        kernel.bury(6, &[]);
+        turns_with(guarded, kernel, living, fate)
+    };
+    // Told of the first death, or too late to be; told of the second in the end.
+    let seen = [(vec![C], false), (vec![D], false), (vec![D], true)];
+    every_step(Some(2), &seen, move |fate| after_a_death(1, fate));
+    every_step(Some(1), &[()], move |fate| {
+        let (got, _) = after_a_death(CROWD as u32, fate);
+        assert!(got.iter().filter(|got| **got == D).count() <= 2, "told of more deaths than there were");
+    });
 }
 
 /// One holds and dies; another recovers; a third acquires and must see the stores of the dead.

@@ -10,8 +10,8 @@ use mutirao::raw::lock::RawLock;
 use mutirao::raw::ring::Refusal;
 use mutirao::sync::{AtomicU64, Ordering::Relaxed, Patience};
 
-use crate::ring_harness::{Memory, at_least, patient};
-use crate::support::{Fate, every_step};
+use crate::ring_harness::{Memory, patient};
+use crate::support::{Fate, at_least, every_step};
 
 #[path = "../../examples/loops.rs"]
 mod examples;

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use mutirao::deadline::Deadline;
-use mutirao::model::{Kernel, Life, Payload, thread};
+use mutirao::model::{Kernel, Life, Payload, mark, thread};
 use mutirao::participant::{Liveness, ParticipantId};
 use mutirao::raw::blocks;
 use mutirao::raw::lock::Acquired;
 use mutirao::raw::pages::{Pages, PagesHeader, Run};
 use mutirao::sync::{AtomicU64, Ordering::Relaxed, Patience};
 
-use crate::support::{Fate, MORE, every_step, every_step_reordered, outcomes};
+use crate::support::{Fate, MORE, every_step, every_step_reordered, explore, outcomes};
 
 const PAGES: usize = 3;
 
@@ -123,6 +123,45 @@ fn pages_holder_dies_with_its_stores_reordered() {
         mortal.join().unwrap();
         stage.check(&kernel.enter(7));
     });
+}
+
+/// A holder dies before each of its steps; the next one, who repairs what it left, dies before each of its own.
+#[test]
+fn pages_repairer_dies_at_each_step() {
+    let (mut first, mut pairs, mut repaired) = (0, 0, false);
+    let at = |step| Fate { step: Some(step), late: None };
+    loop {
+        let mut second = 0;
+        let lived = loop {
+            let found = explore(Some(1), move || {
+                let (stage, kernel) = (Stage::new(), Kernel::new());
+                for (id, fate) in [(1, at(first)), (2, at(second))] {
+                    let (s, k) = (stage.clone(), kernel.clone());
+                    let mortal = thread::spawn(move || {
+                        let life = k.enter(id);
+                        if fate.run(|| s.turn(&life, 2)).is_some() {
+                            mark(&format!("{id} lives"));
+                        } else {
+                            k.bury(id, &[s.header.lock_field().futex()]);
+                        }
+                    });
+                    mortal.join().unwrap();
+                }
+                stage.check(&kernel.enter(7));
+            });
+            (second, pairs) = (second + 1, pairs + 1);
+            repaired |= found.marks.contains("pages: repaired");
+            if found.marks.contains("2 lives") {
+                break found.marks.contains("1 lives");
+            }
+        };
+        first += 1;
+        if lived {
+            break;
+        }
+    }
+    println!("{first} deaths, {pairs} pairs");
+    assert!(repaired && first > 10, "{first} deaths");
 }
 
 /// Whoever gives a run back dies, its stores in any order: if the pages are free, no generation that was in them

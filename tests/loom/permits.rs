@@ -56,7 +56,19 @@ impl Pool {
 
 /// Every actor takes its number of permits; the first has this fate. How many traces the dead left in the end.
 fn turns(permits: u32, wants: &'static [usize], fate: Fate) -> u32 {
+    turns_with(Pool::new(permits), Kernel::new(), permits, wants, fate)
+}
+
+/// As `turns`, where somebody died before with all permits in its hands.
+fn turns_after_a_death(permits: u32, wants: &'static [usize], fate: Fate) -> u32 {
     let (pool, kernel) = (Pool::new(permits), Kernel::new());
+    let life = kernel.enter(6);
+    (0..permits).for_each(|_| _ = pool.permits().try_acquire(&life, 0, false).expect("all are free"));
+    kernel.bury(6, &[]);
+    turns_with(pool, kernel, permits, wants, fate)
+}
+
+fn turns_with(pool: Arc<Pool>, kernel: Arc<Kernel>, permits: u32, wants: &'static [usize], fate: Fate) -> u32 {
     let actors: Vec<_> = wants
         .iter()
         .zip(1..)
@@ -109,6 +121,24 @@ fn permits_holder_dies_among_three() {
 #[test]
 fn permits_gatherer_dies_at_each_step() {
     every_step(Some(2), &[0, 1, 2, 3], |fate| turns(2, &[2, 1], fate));
+}
+
+#[test]
+fn permits_gatherer_dies_among_three() {
+    every_step(Some(1), &[()], |fate| {
+        turns(2, &[2, 1, 1], fate);
+    });
+}
+
+/// Whoever takes a permit from the dead dies too, alone or as a gatherer, beside one and two others.
+#[test]
+fn permits_recoverer_dies_at_each_step() {
+    for (permits, wants, bound) in [(1, &[1, 1][..], 1), (2, &[2, 1], 1), (1, &[1, 1, 1], 1)] {
+        let marks = every_step(Some(bound), &[()], move |fate| {
+            turns_after_a_death(permits, wants, fate);
+        });
+        assert!(MORE || marks.contains("permits: taken from the dead"));
+    }
 }
 
 #[test]

@@ -82,7 +82,14 @@ fn forever() -> Patience {
 /// The actors take a turn each; the first has this fate, and `None` is its death. What they were told, and what is left
 /// damaged of the two places.
 fn turns(actors: &'static [(Access, Range<u64>)], fate: Fate) -> (Vec<Option<bool>>, [bool; 2]) {
-    let (guarded, kernel) = Guarded::new(3);
+    turns_with(Guarded::new(3), actors, fate)
+}
+
+fn turns_with(
+    (guarded, kernel): (Arc<Guarded>, Arc<Kernel>),
+    actors: &'static [(Access, Range<u64>)],
+    fate: Fate,
+) -> (Vec<Option<bool>>, [bool; 2]) {
     let actors: Vec<_> = actors
         .iter()
         .zip(1..)
@@ -150,6 +157,28 @@ fn ranges_waiter_dies_beside_another() {
     // Reached with more preemptions than these.
     seen.retain(|(_, left)| MORE || *left == NONE);
     every_step(Some(1), &seen, |fate| turns(&[(Write, 0..1), (Write, 0..1), (Write, 0..1)], fate));
+}
+
+/// A writer died before; whoever meets its claim, and repairs what it left, may die too.
+#[test]
+fn ranges_recoverer_dies_at_each_step() {
+    let (told, whole) = (Some(true), Some(false));
+    let seen = [
+        (vec![told, whole], NONE),
+        (vec![whole, told], NONE),
+        // It died before it had repaired all, or after that.
+        (vec![None, told], NONE),
+        (vec![None, whole], NONE),
+        // The other came first.
+        (vec![None, told], [true, false]),
+    ];
+    let marks = every_step(Some(2), &seen, |fate| {
+        let (guarded, kernel) = Guarded::new(3);
+        guarded.ranges().try_claim(&kernel.enter(6), Write, &(0..1)).expect("room");
+        guarded.bury(&kernel, 6);
+        turns_with((guarded, kernel), &[(Write, 0..1), (Write, 0..2)], fate)
+    });
+    assert!(MORE || marks.contains("ranges: a dead writer"));
 }
 
 /// What a dead writer stored is passed on by who recovers it, and a living one is not taken for dead.

@@ -1,8 +1,8 @@
 //! The ring while nobody dies: order, capacity, sleep and wake, closing, giving up and giving back.
 
-use crate::ring_harness::Deaths::None;
 use crate::ring_harness::Role::*;
 use crate::ring_harness::{proves, ring};
+use crate::support::Deaths::None;
 
 #[test]
 fn one_producer_and_one_consumer_keep_order() {
@@ -41,7 +41,7 @@ fn closing_wakes_every_sleeper_and_loses_nothing() {
     let all = ["100>2 101>2", "100>2 101>3", "100>3 101>2", "100>3 101>3"];
     proves(&ring(2, &[PClose(2), CAll], 2), None, &[], &["100>2 101>2"]);
     proves(&ring(2, &[PClose(0), CAll, CAll], 1).with(1), None, &[], &["0>2", "0>3"]);
-    if crate::ring_harness::at_least(0) > 0 {
+    if crate::support::at_least(0) > 0 {
         proves(&ring(2, &[PClose(2), CAll, CAll], 1), None, &["passed on items"], &all);
     }
 }

@@ -10,8 +10,8 @@ use mutirao::raw::ring_aside::Nothing;
 use mutirao::sync::AtomicU32;
 use mutirao::sync::Ordering::{Acquire, Release};
 
-use crate::ring_harness::{Memory, at_least, patient};
-use crate::support::{every_step, outcomes};
+use crate::ring_harness::{Memory, patient};
+use crate::support::{at_least, every_step, outcomes};
 
 /// Starts the actor `id`, who enters first of all.
 macro_rules! actor {

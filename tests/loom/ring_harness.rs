@@ -1,17 +1,15 @@
 //! A ring with actors around it, and the book that says which items were pushed and taken.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use mutirao::deadline::Deadline;
-use mutirao::model::{Kernel, Life, Patience, Payload, mark, publications, thread};
+use mutirao::model::{Kernel, Life, Patience, Payload, publications, thread};
 use mutirao::raw::ring::{Refusal, Ring, RingHeader};
 use mutirao::raw::ring_word::{CellWord, Geometry, Ticket};
 use mutirao::sync::AtomicU64;
 
-use crate::support::{Fate, LIVES, explore};
+use crate::support::{Deaths, Fates, LIVES, Sum, mark_death};
 
 /// What an actor does. `P` and `C` sleep; `T` and the like never do.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -53,11 +51,10 @@ pub struct Spec {
     /// The first ticket, counted from the last wrap of the lap: how many tickets before it.
     pub before_wrap: u32,
     pub bound: usize,
-    pub fates: Vec<(usize, Fate)>,
 }
 
 pub fn ring(capacity: u32, roles: &[Role], bound: usize) -> Spec {
-    Spec { roles: roles.to_vec(), capacity, before: 0, before_wrap: 0, bound, fates: vec![] }
+    Spec { roles: roles.to_vec(), capacity, before: 0, before_wrap: 0, bound }
 }
 
 impl Spec {
@@ -256,7 +253,7 @@ impl Actor {
 
 /// One execution: everything pushed is taken exactly once, in the end by the main thread; nothing else comes
 /// out; afterwards the ring takes exactly its capacity, and recovery leaves nothing. Who took what.
-fn execute(spec: &Spec) -> String {
+fn execute(spec: &Spec, fates: &Fates) -> String {
     let memory = Memory::new(spec.capacity, spec.before_wrap);
     let (kernel, book) = (Kernel::new(), Arc::new(Book::default()));
     let actor =
@@ -268,24 +265,24 @@ fn execute(spec: &Spec) -> String {
         .zip(spec.roles.clone())
         .map(|(id, role)| {
             let (memory, book, kernel) = (memory.clone(), book.clone(), kernel.clone());
-            let fate = spec.fates.iter().find(|f| f.0 + 1 == id as usize).map_or(LIVES, |f| f.1);
+            let fate = fates.iter().find(|f| f.0 + 1 == id as usize).map_or(LIVES, |f| f.1);
             thread::spawn(move || {
                 let actor = Actor { memory, book, life: kernel.enter(id), id, about: Cell::new(None) };
                 if fate.run(|| actor.play(role)).is_none() {
                     actor.write_down();
-                    mark(&format!("death of {id}"));
+                    mark_death(id);
                     actor.memory.bury(&kernel, id);
                 }
             })
         })
         .collect();
     threads.into_iter().for_each(|t| t.join().unwrap());
-    check(spec, &main)
+    check(spec, fates, &main)
 }
 
-fn check(spec: &Spec, main: &Actor) -> String {
+fn check(spec: &Spec, fates: &Fates, main: &Actor) -> String {
     let (ring, book) = (main.memory.ring(), &main.book);
-    if spec.roles.contains(&CAll) && spec.fates.is_empty() {
+    if spec.roles.contains(&CAll) && fates.is_empty() {
         assert_eq!(book.pushed.lock().unwrap().len(), book.taken.lock().unwrap().len(), "left before all was taken");
     }
     while main.taken(ring.pop_now(&main.life)) {}
@@ -294,7 +291,7 @@ fn check(spec: &Spec, main: &Actor) -> String {
     pushed.sort_unstable();
     out.sort_unstable();
     assert_eq!(pushed, out, "pushed and taken differ");
-    let consumers_live = spec.fates.iter().all(|f| matches!(spec.roles[f.0], P(_) | PClose(_) | PGiveUp(_) | TP));
+    let consumers_live = fates.iter().all(|f| matches!(spec.roles[f.0], P(_) | PClose(_) | PGiveUp(_) | TP));
     if consumers_live && !spec.roles.contains(&GiveBack) {
         for consumer in 1..=main.id {
             for producer in 0..=main.id {
@@ -322,97 +319,8 @@ fn check(spec: &Spec, main: &Actor) -> String {
     who.join(" ")
 }
 
-/// Every model's bound at least, if the environment asks for more.
-pub fn at_least(bound: usize) -> usize {
-    let asked = std::env::var("MUTIRAO_LOOM_BOUND").ok().and_then(|b| b.parse().ok());
-    bound.max(asked.unwrap_or(0))
-}
-
-/// How the mortal actors of a model die.
-#[derive(Clone, Copy)]
-pub enum Deaths {
-    None,
-    /// This one, before each of its steps.
-    Of(usize),
-    /// This one, before each of its steps, with none or the first of its unordered stores in memory.
-    Reordered(usize),
-    /// Both, before each pair of steps.
-    Pair(usize, usize),
-}
-
-/// Explores the model, holds the points reached and the outcomes against what is stated (points at least, outcomes
-/// exactly, unless none is stated), and prints its size.
+/// Explores the model; see [`Sum::prove`].
 pub fn proves(spec: &Spec, deaths: Deaths, points: &[&str], outcomes: &[&str]) {
-    let start = Instant::now();
-    let mut sum = Sum::default();
-    match deaths {
-        Deaths::None => {
-            sum.add(spec, &[]);
-        }
-        Deaths::Of(a) => each(|k| sum.add(spec, &[(a, dying(k, None))]).contains(&a)),
-        Deaths::Reordered(a) => each(|k| {
-            let none = sum.add(spec, &[(a, dying(k, Some(0)))]).contains(&a);
-            sum.add(spec, &[(a, dying(k, Some(1)))]).contains(&a) || none
-        }),
-        Deaths::Pair(a, b) => each(|i| {
-            let mut any = false;
-            each(|j| {
-                let died = sum.add(spec, &[(a, dying(i, None)), (b, dying(j, None))]);
-                any |= died.contains(&a);
-                died.contains(&b)
-            });
-            any
-        }),
-    }
-    let name = std::thread::current().name().unwrap_or("model").to_owned();
-    let spent = start.elapsed().as_secs_f64();
-    println!(
-        "{name}: {:?} capacity {} bound {}: {} executions, {spent:.1} s",
-        spec.roles,
-        spec.capacity,
-        at_least(spec.bound),
-        sum.executions
-    );
-    println!("    points {:?}\n    outcomes {:?}", sum.marks, sum.outcomes);
-    for point in points {
-        assert!(sum.marks.contains(*point) || cfg!(mutirao_shuttle), "never reached: {point}");
-    }
-    if !outcomes.is_empty() && !cfg!(mutirao_shuttle) {
-        assert_eq!(sum.outcomes, outcomes.iter().map(|o| o.to_string()).collect(), "outcomes");
-    }
-}
-
-fn dying(step: u32, late: Option<u32>) -> Fate {
-    Fate { step: Some(step), late }
-}
-
-/// Step after step, until the actor is never alive to reach it.
-fn each(mut died_at: impl FnMut(u32) -> bool) {
-    let mut step = 0;
-    while died_at(step) {
-        step += 1;
-    }
-}
-
-#[derive(Default)]
-struct Sum {
-    executions: usize,
-    marks: BTreeSet<String>,
-    outcomes: BTreeSet<String>,
-}
-
-impl Sum {
-    /// Who died in some execution.
-    fn add(&mut self, spec: &Spec, fates: &[(usize, Fate)]) -> Vec<usize> {
-        let mut spec = spec.clone();
-        spec.fates = fates.to_vec();
-        let roles = spec.roles.len();
-        let found = explore(Some(at_least(spec.bound)), move || execute(&spec));
-        self.executions += found.executions;
-        self.outcomes.extend(found.outcomes);
-        let (deaths, points): (BTreeSet<_>, BTreeSet<_>) =
-            found.marks.into_iter().partition(|m| m.starts_with("death"));
-        self.marks.extend(points);
-        (0..roles).filter(|a| deaths.contains(&format!("death of {}", a + 1))).collect()
-    }
+    let (what, model) = (format!("{:?} capacity {}", spec.roles, spec.capacity), spec.clone());
+    Sum::prove(&what, spec.bound, deaths, &[0, 1], points, outcomes, move |fates| execute(&model, fates));
 }

@@ -122,6 +122,29 @@ fn signal_putter_dies_at_each_step() {
     });
 }
 
+/// The same before two sleepers, of whom each finds what there is for it in the end.
+#[test]
+fn signal_putter_dies_before_two_sleepers() {
+    every_step(Some(1), &[0, 1, 2], |fate| {
+        let (counted, kernel) = (Counted::new(), Kernel::new());
+        let (c, k) = (counted.clone(), kernel.clone());
+        let dying = thread::spawn(move || {
+            let life = k.enter(1);
+            if fate.run(|| (0..2).for_each(|_| c.put(&life))).is_none() {
+                k.bury(1, &[c.signal.futex()]);
+                (0..2).for_each(|_| c.put(&k.enter(4)));
+            }
+        });
+        let takers = [2, 3].map(|id| {
+            let (c, k) = (counted.clone(), kernel.clone());
+            thread::spawn(move || c.take(&k.enter(id)))
+        });
+        dying.join().unwrap();
+        takers.into_iter().for_each(|taker| taker.join().unwrap());
+        counted.items.load(Relaxed)
+    });
+}
+
 /// Whoever sees the number moved sees what was stored before the wake-up, even by relaxed stores.
 #[test]
 fn signal_number_shows_what_was_published() {

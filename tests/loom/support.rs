@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::time::Instant;
 
-use mutirao::model::{mortal, mortal_reordered, take_deaths, take_marks};
+use mutirao::model::{mark, mortal, mortal_reordered, take_deaths, take_marks};
 use std::sync::{Arc, Mutex};
 
 /// How and when the mortal actor of a model dies.
@@ -145,4 +145,111 @@ fn compare<T: Ord + Debug + Clone>(expected: &[T], found: &BTreeSet<T>) {
 fn report(start: Instant, steps: u32, executions: usize) {
     let name = std::thread::current().name().unwrap_or("model").to_owned();
     println!("{name}: {steps} steps, {executions} executions, {:.2} s", start.elapsed().as_secs_f64());
+}
+
+/// How the mortal actors of a model with roles die.
+#[derive(Clone, Copy)]
+pub enum Deaths {
+    None,
+    /// This one, before each of its steps.
+    Of(usize),
+    /// This one, before each of its steps, with none or some of its unordered stores in memory.
+    Reordered(usize),
+    /// Both, before each pair of steps.
+    Pair(usize, usize),
+}
+
+/// Who of the actors has which fate.
+pub type Fates = [(usize, Fate)];
+
+/// Marks the death of an actor, for [`Sum::prove`].
+pub fn mark_death(id: u32) {
+    mark(&format!("death of {id}"));
+}
+
+/// Every model's bound at least, if the environment asks for more.
+pub fn at_least(bound: usize) -> usize {
+    let asked = std::env::var("MUTIRAO_LOOM_BOUND").ok().and_then(|b| b.parse().ok());
+    bound.max(asked.unwrap_or(0))
+}
+
+/// What all executions of a model with roles came to.
+#[derive(Default)]
+pub struct Sum {
+    executions: usize,
+    marks: BTreeSet<String>,
+    outcomes: BTreeSet<String>,
+}
+
+impl Sum {
+    /// Explores `execute` under all fates that `deaths` means, holds the points reached and the outcomes against what is
+    /// stated (points at least, outcomes exactly, unless none is stated), and prints its size. `masks`: which of a dying
+    /// one's unordered stores are in memory, where that matters.
+    pub fn prove<F>(
+        what: &str,
+        bound: usize,
+        deaths: Deaths,
+        masks: &[u32],
+        points: &[&str],
+        outcomes: &[&str],
+        execute: F,
+    ) where
+        F: Fn(&Fates) -> String + Clone + Send + Sync + 'static,
+    {
+        let start = Instant::now();
+        let mut sum = Self::default();
+        let dying = |step, late| Fate { step: Some(step), late };
+        let mut run = |fates: &Fates| sum.add(bound, fates, execute.clone());
+        match deaths {
+            Deaths::None => drop(run(&[])),
+            Deaths::Of(a) => each(|k| run(&[(a, dying(k, None))]).contains(&a)),
+            Deaths::Reordered(a) => each(|k| {
+                let died = masks.iter().map(|mask| run(&[(a, dying(k, Some(*mask)))]).contains(&a));
+                died.fold(false, |any, died| any || died)
+            }),
+            Deaths::Pair(a, b) => each(|i| {
+                let mut any = false;
+                each(|j| {
+                    let died = run(&[(a, dying(i, None)), (b, dying(j, None))]);
+                    any |= died.contains(&a);
+                    died.contains(&b)
+                });
+                any
+            }),
+        }
+        let name = std::thread::current().name().unwrap_or("model").to_owned();
+        let (spent, bound) = (start.elapsed().as_secs_f64(), at_least(bound));
+        println!("{name}: {what} bound {bound}: {} executions, {spent:.1} s", sum.executions);
+        println!("    points {:?}\n    outcomes {:?}", sum.marks, sum.outcomes);
+        for point in points {
+            assert!(sum.marks.contains(*point) || MORE, "never reached: {point}");
+        }
+        if !outcomes.is_empty() && !MORE {
+            assert_eq!(sum.outcomes, outcomes.iter().map(|o| o.to_string()).collect(), "outcomes");
+        }
+    }
+
+    /// Who died in some execution.
+    fn add<F>(&mut self, bound: usize, fates: &Fates, execute: F) -> BTreeSet<usize>
+    where
+        F: Fn(&Fates) -> String + Send + Sync + 'static,
+    {
+        let given = fates.to_vec();
+        let found = explore(Some(at_least(bound)), move || execute(&given));
+        self.executions += found.executions;
+        self.outcomes.extend(found.outcomes);
+        let (deaths, points): (BTreeSet<_>, BTreeSet<_>) =
+            found.marks.into_iter().partition(|m| m.starts_with("death"));
+        self.marks.extend(points);
+        let died = |actor: &usize| deaths.contains(&format!("death of {}", actor + 1));
+        fates.iter().map(|fate| fate.0).filter(died).collect()
+    }
+}
+
+/// Step after step, until the actor is never alive to reach it.
+fn each(mut died_at: impl FnMut(u32) -> bool) {
+    let mut step = 0;
+    while died_at(step) {
+        step += 1;
+    }
 }

@@ -47,7 +47,10 @@ impl Pair {
 
 /// The first writer has this fate; each bumps as often as `bumps` says. What one read found, and the end.
 fn bumps(bumps: &[u32], fate: Fate) -> (Option<u32>, u32) {
-    let (pair, kernel) = (Pair::new(), Kernel::new());
+    bumps_with(Pair::new(), Kernel::new(), bumps, fate)
+}
+
+fn bumps_with(pair: Arc<Pair>, kernel: Arc<Kernel>, bumps: &[u32], fate: Fate) -> (Option<u32>, u32) {
     let writers: Vec<_> = bumps
         .iter()
         .zip(1..)
@@ -92,4 +95,23 @@ fn version_writer_dies_beside_another() {
         .filter(|&(r, e)| r < Some(e))
         .collect();
     every_step(Some(2), &possible, |fate| bumps(&[1, 1], fate));
+}
+
+/// A writer died in the middle of a buffer; the next one, who takes over from it, dies too, beside another.
+#[test]
+fn version_recoverer_dies_at_each_step() {
+    let possible: Vec<_> = [None, Some(0), Some(1), Some(2)]
+        .iter()
+        .flat_map(|&r| [(r, 2), (r, 3)])
+        .filter(|&(r, e)| r < Some(e))
+        .collect();
+    every_step(Some(1), &possible, |fate| {
+        let (pair, kernel) = (Pair::new(), Kernel::new());
+        let lock = pair.version.lock_field();
+        lock.acquire(&kernel.enter(6), &mut Patience::new(Deadline::NOW)).expect("nobody has it");
+        let ticket = pair.version.begin_write();
+        pair.buffers[ticket.buffer][0].store(99, Relaxed);
+        kernel.bury(6, &[]);
+        bumps_with(pair, kernel, &[1, 1], fate)
+    });
 }
