@@ -97,15 +97,15 @@ fn run(socket: &Arc<OwnedFd>, mut parcel: Parcel) -> io::Result<i32> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its parent said something else than what to run"));
     };
     let lasting = Arc::clone(&pidfd);
-    let tied = if tied { Some(lifeline::tie(Arc::clone(&pidfd), parcel.take()?)?) } else { None };
+    if tied {
+        lifeline::tie(Arc::clone(&pidfd), parcel.take()?)?;
+    }
     let process = ForkWord::of_this_process()?;
     let door = sys::file_id(socket.as_fd())?;
     let answer = settings.apply().and_then(|()| {
         name_after(settings.name.as_deref());
         let args = parcel.into_value().map_err(|error| error.to_string())?;
         family::settle(settings.name, parent, pidfd, Arc::clone(socket)).map_err(|error| error.to_string())?;
-        // What the function does to descriptors is no matter to the lifeline from here on.
-        tied.map(|tied| tied.recv());
         panics::watch();
         Ok(call.make(args))
     });

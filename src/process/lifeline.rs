@@ -14,9 +14,10 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 
 use crate::deadline::Deadline;
+use crate::sys::clone::has_one_thread;
 use crate::sys::socket::{receive_message, send_message};
 use crate::sys::{limits, process as sys};
 
@@ -28,21 +29,30 @@ pub(crate) fn let_go(leash: &OwnedFd) {
     let _ = send_message(leash.as_fd(), &[DETACHED], &[], false);
 }
 
-/// The thread will be watching once this has something to receive, or has nobody to receive from.
-pub(crate) type Tied = Receiver<()>;
-
-/// Ties this process to the one behind the pidfd.
-pub(crate) fn tie(parent: Arc<OwnedFd>, leash: OwnedFd) -> io::Result<Tied> {
+/// Ties this process to the one behind the pidfd. When this returns, it does not matter what the process does to its
+/// descriptors.
+pub(crate) fn tie(parent: Arc<OwnedFd>, leash: OwnedFd) -> io::Result<()> {
+    let is_alone = has_one_thread();
+    let (go, gone) = channel();
     let (ready, tied) = channel();
     let watch = move || {
         limits::block_signals();
+        let is_own = gone.recv() == Ok(true) || limits::own_descriptors().is_ok();
         // Where that is forbidden, a child that closes all its descriptors ends itself.
-        let _ = limits::keep_only([parent.as_fd(), leash.as_fd()]);
+        if is_own {
+            limits::keep_only([parent.as_fd(), leash.as_fd()]);
+        }
         let _ = ready.send(());
         watch(&parent, &leash);
     };
     std::thread::Builder::new().name("mutirao-lifeline".into()).stack_size(128 << 10).spawn(watch)?;
-    Ok(tied)
+    // The quick way: this thread takes a new table, and leaves the old one to that thread, which need not be waited for.
+    let is_left = is_alone && limits::own_descriptors().is_ok();
+    let _ = go.send(is_left);
+    if !is_left {
+        let _ = tied.recv();
+    }
+    Ok(())
 }
 
 fn watch(parent: &OwnedFd, leash: &OwnedFd) {

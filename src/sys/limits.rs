@@ -62,11 +62,15 @@ pub(crate) fn block_signals() {
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), core::ptr::null_mut()) };
 }
 
-/// Gives the calling thread a table of descriptors of its own, in which only `kept` are open: whatever the other threads
-/// close or open from here on, it keeps them, and keeps nothing else.
-pub(crate) fn keep_only(kept: [BorrowedFd<'_>; 2]) -> io::Result<()> {
-    // SAFETY: no other thread uses a number that this one opens from here on; it opens none.
-    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }?;
+/// Gives the calling thread a table of descriptors of its own, a copy: whatever the other threads close or open from here
+/// on, it does not see.
+pub(crate) fn own_descriptors() -> io::Result<()> {
+    // SAFETY: descriptors that were open stay open, in both tables; what either side opens, the other does not know of.
+    Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }?)
+}
+
+/// Closes all descriptors but these, in a table that is the calling thread's own.
+pub(crate) fn keep_only(kept: [BorrowedFd<'_>; 2]) {
     let mut numbers = kept.map(|fd| fd.as_raw_fd().unsigned_abs());
     numbers.sort_unstable();
     let [low, high] = numbers;
@@ -77,5 +81,4 @@ pub(crate) fn keep_only(kept: [BorrowedFd<'_>; 2]) -> io::Result<()> {
             unsafe { libc::close_range(first, last, 0) };
         }
     }
-    Ok(())
 }
