@@ -29,7 +29,7 @@ fn compare(from: &str) {
     let zygote = Zygote::start().expect("a zygote");
     let forked = Process::options().zygote(&zygote);
     let this = std::env::current_exe().expect("this program");
-    let run = |mut command: Command| drop(command.status().expect("a program"));
+    let run = |mut command: Command| assert!(command.status().expect("a program").success());
     let ways: [Way; 5] = [
         ("fork and exec of `true`", Box::new(|| run(Command::new("true")))),
         ("fork and exec of this program, which ends at once", {

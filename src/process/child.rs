@@ -97,12 +97,11 @@ fn run(socket: &Arc<OwnedFd>, mut parcel: Parcel) -> io::Result<i32> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its parent said something else than what to run"));
     };
     let lasting = Arc::clone(&pidfd);
-    if tied {
-        lifeline::tie(Arc::clone(&pidfd), parcel.take()?)?;
-    }
+    let tied = if tied { parcel.take().and_then(|leash| lifeline::tie(Arc::clone(&pidfd), leash)) } else { Ok(()) };
     let process = ForkWord::of_this_process()?;
     let door = sys::file_id(socket.as_fd())?;
-    let answer = settings.apply().and_then(|()| {
+    let tied = tied.map_err(|error| format!("no thread could tie its life to its parent's: {error}"));
+    let answer = tied.and_then(|()| settings.apply()).and_then(|()| {
         name_after(settings.name.as_deref());
         let args = parcel.into_value().map_err(|error| error.to_string())?;
         family::settle(settings.name, parent, pidfd, Arc::clone(socket)).map_err(|error| error.to_string())?;

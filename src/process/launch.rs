@@ -4,14 +4,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::process::again::{not_started, run_again, string};
+use crate::process::death::{Left, leave};
 use crate::process::encoded::Encoded;
 use crate::process::entry::Call;
 use crate::process::options::Options;
 use crate::process::parcel::{self, Note};
 use crate::sys::limits;
-use crate::sys::process::{self as sys, Child};
+use crate::sys::process::{self as sys, Child, SIGKILL};
 use crate::sys::socket::socket_pair;
 
 /// A child that was started, and the parent's ends of what it shares with it.
@@ -26,7 +28,6 @@ pub(crate) struct Launched {
 pub(crate) fn launch(options: &Options, call: Call, args: &Encoded) -> Result<Launched> {
     let failed = |error| not_started(options.title(), error);
     let (socket, theirs) = socket_pair().map_err(failed)?;
-    let leash = prepare(options, call, args, &socket).map_err(failed)?;
     let mut streams = [const { (None, None) }; 3];
     for (number, stream) in options.streams.iter().enumerate() {
         streams[number] = stream.open(number).map_err(failed)?;
@@ -34,11 +35,27 @@ pub(crate) fn launch(options: &Options, call: Call, args: &Encoded) -> Result<La
     let [input, output, errors] = streams;
     let theirs = sys::above_streams(theirs).map_err(failed)?;
     let child = start(options, &[input.0, output.0, errors.0], &theirs)?;
+    drop(theirs);
+    // It waits for its work, so it is there to have a pidfd opened, and to take more than a socket holds.
+    let leash = match instruct(options, call, args, &socket, &child) {
+        Ok(leash) => leash,
+        Err(error) => {
+            let _ = child.signal(SIGKILL);
+            leave(Left { child, _leash: None });
+            return Err(failed(error));
+        }
+    };
     Ok(Launched { child, socket, leash, streams: [input.1, output.1, errors.1] })
 }
 
-/// Puts what the child has to do into its socket, before it exists: so it finds all of it, or nothing. Returns the leash.
-fn prepare(options: &Options, call: Call, args: &Encoded, socket: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+/// Says to the child what it has to do. A child that finds nobody to say it ends. Returns the leash.
+fn instruct(
+    options: &Options,
+    call: Call,
+    args: &Encoded,
+    socket: &OwnedFd,
+    child: &Child,
+) -> io::Result<Option<OwnedFd>> {
     let leash = if options.detached { None } else { Some(socket_pair()?) };
     let own_pidfd = sys::own_pidfd()?;
     let theirs = leash.as_ref().map(|(_, theirs)| theirs.as_fd());
@@ -48,7 +65,15 @@ fn prepare(options: &Options, call: Call, args: &Encoded, socket: &OwnedFd) -> i
         settings.affinity = limits::affinity().ok(); // else it were the zygote's
     }
     let note = Note::Start { call, settings, parent: std::process::id(), tied: leash.is_some() };
-    parcel::send(socket.as_fd(), note, args, &beside, parcel::refuse)?;
+    let room = |_| match sys::wait_writable(socket.as_fd(), child.pidfd().as_fd(), Deadline::NEVER)? {
+        _ if sys::has_ended(child.pidfd().as_fd())? => Err(io::ErrorKind::BrokenPipe.into()),
+        _ => Ok(()),
+    };
+    match parcel::send(socket.as_fd(), note, args, &beside, room) {
+        // How it ended already, whoever joins it is told.
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
+        sent => sent?,
+    }
     Ok(leash.map(|(ours, _)| ours))
 }
 

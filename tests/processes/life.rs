@@ -1,6 +1,6 @@
 //! Who outlives whom, and what is left afterwards.
 
-use mutirao::Process;
+use mutirao::{Process, Value, Zygote};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -97,36 +97,82 @@ fn a_dropped_child_runs_on() {
     wait_for_hang_up(stream);
 }
 
-/// In a process of its own, since other tests of this binary spawn as well.
+/// In a process of its own, since other tests of this binary spawn as well. `MUTIRAO_CHILDREN=10000` makes it longer.
 #[test]
-fn nothing_is_left_of_fifty_children() {
-    let _watchdog = Watchdog::new("nothing_is_left_of_fifty_children");
-    let (before, after, zombies) = Process::spawn(have_fifty_children, ()).unwrap().join().unwrap();
-    assert_eq!((after, zombies), (before, 0));
+fn nothing_is_left_of_many_children() {
+    let children = std::env::var("MUTIRAO_CHILDREN").map_or(100, |number| number.parse().unwrap());
+    let _watchdog = Watchdog::lasting("nothing_is_left_of_many_children", 60 + children / 10);
+    let place = std::env::temp_dir().join(format!("mutirao-{}-left", std::process::id()));
+    std::fs::create_dir(&place).unwrap();
+    let options = Process::options().env("TMPDIR", &place);
+    let (before, after) = options.spawn(have_children, children).unwrap().join().unwrap();
+    assert_eq!(before, after);
+    std::fs::remove_dir(place).unwrap();
 }
 
-fn have_fifty_children((): ()) -> (usize, usize, usize) {
-    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    Process::spawn(|n: u32| n, 0).unwrap().join().unwrap();
-    let before = descriptors();
-    for n in 0..50 {
-        let child = Process::spawn(|n: u32| n, n).unwrap();
+/// What is left of children: descriptors, maps of shared memory, temporary files, children themselves.
+#[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+struct Left {
+    descriptors: usize,
+    maps: usize,
+    files: usize,
+    children: usize,
+}
+
+impl Left {
+    fn count() -> Self {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        Self {
+            descriptors: std::fs::read_dir("/proc/self/fd").unwrap().count(),
+            maps: maps.lines().filter(|line| line.contains("memfd:") || line.contains("/dev/shm/")).count(),
+            files: std::fs::read_dir(std::env::temp_dir()).unwrap().count(),
+            children: zombies(),
+        }
+    }
+}
+
+fn have_children(number: u64) -> (Left, Left) {
+    let zygote = Zygote::start().unwrap();
+    let forked = Process::options().zygote(&zygote);
+    let work = |(n, value, _): (u64, Value<u64>, String)| {
+        if n.is_multiple_of(7) {
+            value.fetch_add(1);
+        }
+        n
+    };
+    let value = Value::new(0_u64).unwrap();
+    let spawn = |n: u64| {
+        // Some bring memory of their own, which is theirs to give back.
+        let more = "x".repeat(if n.is_multiple_of(5) { 100_000 } else { 0 });
+        let options = if n.is_multiple_of(2) { Process::options() } else { forked.clone() };
+        options.spawn(work, (n, value.clone(), more)).unwrap()
+    };
+    // One that is dropped while it runs, so that there is the thread that takes such children away.
+    drop(Process::spawn(|(): ()| std::thread::sleep(std::time::Duration::from_millis(20)), ()).unwrap());
+    let settled = || {
+        while zombies() > 1 {
+            std::thread::yield_now();
+        }
+        Left::count()
+    };
+    let before = settled();
+    for n in 0..number {
+        let child = spawn(n);
         match n % 3 {
             0 => assert_eq!(child.join().unwrap(), n),
             1 => {
+                // Anywhere on its way.
+                let pause = std::time::Instant::now();
+                while pause.elapsed() < std::time::Duration::from_micros(n * 37 % 1500) {
+                    std::hint::spin_loop();
+                }
                 child.kill().unwrap();
                 let _ = child.join(); // it may have been faster
             }
             _ => drop(child),
         }
     }
-    // A dropped child is taken away when another is spawned after its end.
-    loop {
-        Process::spawn(|n: u32| n, 0).unwrap().join().unwrap();
-        if zombies() == 0 && descriptors() <= before {
-            return (before, descriptors(), zombies());
-        }
-    }
+    (before, settled())
 }
 
 /// The children of this process that have ended and that nobody has taken away, or that still run.

@@ -2,6 +2,7 @@
 
 mutirao::testing::entry!();
 
+mod badly;
 mod family;
 mod handles;
 mod leases;

@@ -16,11 +16,21 @@ impl Watchdog {
         Self::with_report(test, String::new)
     }
 
+    /// As `new`, for a test that may take so many seconds.
+    #[allow(dead_code)] // not every test binary has one
+    pub fn lasting(test: &'static str, seconds: u64) -> Self {
+        Self::made(test, seconds, String::new)
+    }
+
     /// As `new`; prints `report()` when the test hangs.
     pub fn with_report(test: &'static str, report: impl Fn() -> String + Send + 'static) -> Self {
+        Self::made(test, 60, report)
+    }
+
+    fn made(test: &'static str, seconds: u64, report: impl Fn() -> String + Send + 'static) -> Self {
         let (alive, watched) = channel::<()>();
         std::thread::spawn(move || {
-            if watched.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+            if watched.recv_timeout(Duration::from_secs(seconds)) == Err(RecvTimeoutError::Timeout) {
                 eprintln!("{test} hangs\n{}", report());
                 std::process::abort();
             }
