@@ -119,13 +119,18 @@ impl<T: Serialize + DeserializeOwned> Coded for T {
 
     fn decode(bytes: Vec<u8>) -> Result<T> {
         portable::take_refusal();
+        portable::take_error();
         let decoded = postcard::take_from_bytes(&bytes);
         let item = match decoded {
             Ok((item, [])) => Ok(item),
-            Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),
-            Err(why) => Err(portable::take_reason().unwrap_or_else(|| why.to_string())),
+            Ok((_, rest)) => Err(codec_error("a received item", format!("{} bytes are left over", rest.len()))),
+            Err(why) => Err(match portable::take_error() {
+                // A handle in the item: nothing is wrong with its bytes.
+                Some(error) if error.is_removed() => gone(),
+                Some(error) => codec_error("a received item", error.to_string()),
+                None => codec_error("a received item", why.to_string()),
+            }),
         };
-        let item = item.map_err(|why| codec_error("a received item", why));
         keep_scratch(bytes);
         item
     }
@@ -206,6 +211,11 @@ fn codec_error(what: &'static str, why: String) -> Error {
         return Kind::NotReachable { what: "an item" }.into();
     }
     Kind::Codec { what, why }.into()
+}
+
+#[cold]
+fn gone() -> Error {
+    Kind::Removed { what: "the object of a handle in an item" }.into()
 }
 
 fn take_scratch() -> Vec<u8> {

@@ -5,6 +5,7 @@ use crate::handle::codec::{Coded, Item};
 use crate::handle::object::{Object, Place, among_others};
 use crate::handle::portable::portable;
 use crate::handle::send_error::SendError;
+use crate::participant::Liveness;
 use crate::segment::body::Body;
 use crate::segment::handoff;
 use crate::segment::layout::ObjectKind;
@@ -34,7 +35,8 @@ const UPDATES: u32 = 1000;
 ///
 /// What puts an item in returns it with its [`SendError`]: `is_out_of_memory` with the bytes needed and available, and the
 /// list is as it was; `is_codec`; `is_not_reachable` for an item with a handle in it that
-/// nobody could open. What gets an item: `is_codec` for bytes that do not decode. Everything: `is_forked`, `is_removed`,
+/// nobody could open. What gets an item: `is_codec` for bytes that do not decode, `is_removed` for an item with a
+/// handle whose object is gone: the list holds the handles in it no longer than their makers do, see [`new_in`](List::new_in). Everything: `is_forked`, `is_removed`,
 /// and `is_corrupt` for damaged bytes.
 ///
 /// # When a process dies
@@ -188,7 +190,8 @@ impl<T: Item> List<T> {
     /// The items one after the other, each as it is when it is reached: what is put before that place or taken
     /// away meanwhile moves the rest. It ends where the list ends then. [`to_vec`](List::to_vec) is as of one moment.
     ///
-    /// An item that does not decode is an `Err` among them; any other error is the last thing that comes.
+    /// An item that does not decode, or whose handle leads to nothing any more, is an `Err` among them; any other error is the last
+    /// thing that comes.
     pub fn iter(&self) -> ListIter<'_, T> {
         ListIter { list: self, index: Some(0) }
     }
@@ -364,7 +367,9 @@ impl<T: Item> Iterator for ListIter<'_, T> {
     fn next(&mut self) -> Option<Result<T>> {
         let index = self.index?;
         let next = self.list.get(index).transpose();
-        let goes_on = next.as_ref().is_some_and(|item| item.as_ref().err().is_none_or(Error::is_codec));
+        // A handle in the item may lead to nothing any more; that says nothing of the list.
+        let is_items = |error: &Error| error.is_codec() || error.is_removed() && !self.list.body.is_over();
+        let goes_on = next.as_ref().is_some_and(|item| item.as_ref().err().is_none_or(is_items));
         self.index = goes_on.then_some(index + 1);
         next
     }

@@ -4,20 +4,20 @@
 //! beside the bytes, and which object of the segment it is. Where no descriptors travel, writing one is refused as
 //! `NotReachable`.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handle::object::{self, Object};
 use crate::segment::body::Body;
 use crate::segment::handoff;
 use crate::segment::object::at;
 use crate::segment::open::Segment;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 thread_local! {
     /// Whether a handle on this thread could not be written or read: codecs drop reasons.
     static REFUSED: Cell<bool> = const { Cell::new(false) };
     /// Why a handle that was found could not be attached to.
-    static REASON: RefCell<Option<String>> = const { RefCell::new(None) };
+    static REASON: Cell<Option<Error>> = const { Cell::new(None) };
 }
 
 /// Writes a handle as the place of its segment, and the number and the identity of its object there.
@@ -32,8 +32,9 @@ pub(crate) fn serialize<S: Serializer>(body: &Body, serializer: S) -> Result<S::
 pub(crate) fn deserialize<'de, D: Deserializer<'de>, H: Object>(deserializer: D) -> Result<H, D::Error> {
     let (segment, which): (Segment, _) = Deserialize::deserialize(deserializer).inspect_err(|_| REFUSED.set(true))?;
     find(&segment, which).map_err(|error| {
-        REASON.set(Some(error.to_string()));
-        de::Error::custom(error)
+        let said = de::Error::custom(&error);
+        REASON.set(Some(error));
+        said
     })
 }
 
@@ -50,9 +51,14 @@ pub(crate) fn take_refusal() -> bool {
     REFUSED.take()
 }
 
-/// What was wrong with a handle inside of what was read last on this thread, if the codec has not kept it.
-pub(crate) fn take_reason() -> Option<String> {
+/// What was wrong with a handle inside of what was read last on this thread, since the codec does not keep it.
+pub(crate) fn take_error() -> Option<Error> {
     REASON.take()
+}
+
+/// As [`take_error`], in words.
+pub(crate) fn take_reason() -> Option<String> {
+    take_error().map(|error| error.to_string())
 }
 
 /// The part that is the same for every handle: `segment`, `attach`, `reattach`, `Serialize`, `Deserialize`.

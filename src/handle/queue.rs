@@ -7,6 +7,7 @@ use crate::handle::codec::{Coded, Item};
 use crate::handle::object::{Object, Place, among_others};
 use crate::handle::portable::portable;
 use crate::handle::send_error::SendError;
+use crate::participant::Liveness;
 use crate::segment::body::Body;
 use crate::segment::layout::ObjectKind;
 use crate::segment::tag::TypeTag;
@@ -29,7 +30,8 @@ use core::time::Duration;
 ///
 /// Sending returns the item with its [`SendError`]. Both ways: `is_closed`, `is_disconnected`, `is_would_block`,
 /// `is_timeout`, `is_forked`, and `is_corrupt` for damaged bytes. Sending: `is_too_large`, `is_codec`, `is_not_reachable` for an item
-/// with a handle in it. Receiving: `is_codec` for bytes that do not decode; the item is consumed.
+/// with a handle in it. Receiving: `is_codec` for bytes that do not decode, `is_removed` for an item with a handle whose object is
+/// gone; the item is consumed.
 ///
 /// # When a process dies
 ///
@@ -177,8 +179,8 @@ impl<T: Item> Queue<T> {
         Ok(items)
     }
 
-    /// The items as they come, until the queue is closed or disconnected, and drained. An item that does not decode is an
-    /// `Err` among them; any other error is the last thing that comes.
+    /// The items as they come, until the queue is closed or disconnected, and drained. An item that does not decode, or whose handle leads to
+    /// nothing any more, is an `Err` among them; any other error is the last thing that comes.
     pub fn iter(&self) -> Items<'_, T> {
         Items { queue: self, over: false }
     }
@@ -288,7 +290,8 @@ impl<T: Item> Iterator for Items<'_, T> {
         }
         let next = self.queue.recv();
         if let Err(error) = &next {
-            self.over = !error.is_codec();
+            // A handle in the item may lead to nothing any more; that says nothing of the queue.
+            self.over = !(error.is_codec() || error.is_removed() && !self.queue.body.is_over());
             if error.is_closed() || error.is_disconnected() {
                 return None;
             }

@@ -195,7 +195,7 @@ fn a_handle_of_a_removed_object_arrives_as_a_reason() {
     questions.send(value.clone()).unwrap();
     shop.remove("value").unwrap();
     let error = questions.recv().unwrap_err();
-    assert!(error.is_codec() && error.to_string().contains("removed"), "{error}");
+    assert!(error.is_removed() && !error.is_codec(), "{error}");
     let error = Process::spawn(|value: Value<u64>| value.load(), value).unwrap().join().unwrap_err();
     assert!(error.to_string().contains("removed"), "{error}");
 }
