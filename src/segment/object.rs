@@ -99,19 +99,29 @@ impl Drop for Draft<'_> {
 }
 
 /// What `take` takes. If nothing is left, what the dead held is given back first: nobody else may have noticed them.
-fn after_reaping<T>(
+#[inline]
+pub(crate) fn after_reaping<T>(
     attachment: &Attachment,
     is_used_up: impl Fn(&Error) -> bool,
     take: impl Fn() -> Result<T>,
 ) -> Result<T> {
-    let error = match take() {
-        Err(error) if is_used_up(&error) => error,
-        other => return other,
-    };
+    match take() {
+        Err(error) if is_used_up(&error) => {
+            if reap_dead(attachment) > 0 {
+                take()
+            } else {
+                Err(error)
+            }
+        }
+        other => other,
+    }
+}
+
+/// Settles what all the dead left. How many there were.
+#[cold]
+fn reap_dead(attachment: &Attachment) -> usize {
     let rows = (0..).zip(attachment.fixed().ids.iter()).filter(|(_, id)| id.load(Ordering::Relaxed) != 0);
-    let dead = rows.map(|(row, _)| row).filter(|row| attachment.row_is_dead(*row));
-    let reaped = dead.filter(|row| attachment.reap(*row)).count();
-    if reaped > 0 { take() } else { Err(error) }
+    rows.filter(|(row, _)| attachment.row_is_dead(*row) && attachment.reap(*row)).count()
 }
 
 /// The object of this name, if it is of this kind and type.
