@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use mutirao::{Array, Lock, LockError, Mutex, Plain, Queue, RwLock, Segment, Semaphore, Value};
+use mutirao::{Array, List, Lock, LockError, Mutex, Plain, Queue, RwLock, Segment, Semaphore, Value};
 use rustix::fs::{MemfdFlags, SealFlags};
 
 /// Long enough to sleep once, short enough to fuzz.
@@ -62,8 +62,8 @@ enum Bytes {
 }
 
 /// One input. The first byte says what the others are: zero for the bytes of a file behind its length in
-/// pages, one for the same in a file that is not sealed, three for a forged segment of many objects, all else for one of a
-/// single object.
+/// pages, one for the same in a file that is not sealed, three for a forged segment of many objects, four for one of lists, all
+/// else for one of a single object.
 pub fn segment(bytes: &[u8]) {
     match bytes {
         [how @ (0 | 1), pages, bytes @ ..] => {
@@ -72,7 +72,11 @@ pub fn segment(bytes: &[u8]) {
         }
         [how, bytes @ ..] => {
             if let Ok(forged) = Forged::arbitrary_take_rest(Unstructured::new(bytes)) {
-                let segment = if *how == 3 { catalogued() } else { whole(forged.kind) };
+                let segment = match how {
+                    3 => catalogued(),
+                    4 => listed(),
+                    _ => whole(forged.kind),
+                };
                 try_forged(&forged, segment);
             }
         }
@@ -163,6 +167,17 @@ fn catalogued() -> Segment {
     segment
 }
 
+/// Lists whose items are in their slots and in blocks.
+fn listed() -> Segment {
+    let segment = Segment::options().participants(4).objects(6).anonymous(128 << 10).expect("a segment");
+    let words = List::<String>::create(&segment, "words").expect("room");
+    words.extend(["one", "a longer one", "two"].map(str::to_owned)).expect("room");
+    words.reverse().expect("room");
+    let numbers = List::<Plain<u64>>::create(&segment, "numbers").expect("room");
+    numbers.extend((0..20).map(Plain)).expect("room");
+    segment
+}
+
 fn image_of(segment: &Segment) -> Vec<u8> {
     let file = File::from(segment.as_fd().try_clone_to_owned().expect("a descriptor"));
     let len = file.metadata().expect("metadata").len().min(PAGES_MAX * 4096);
@@ -216,6 +231,8 @@ struct Handles {
     queue: Option<Queue<String>>,
     plain: Option<Queue<Plain<u64>>>,
     rw_lock: Option<RwLock<[u64; 4]>>,
+    words: Option<List<String>>,
+    numbers: Option<List<Plain<u64>>>,
 }
 
 impl Handles {
@@ -237,6 +254,8 @@ impl Handles {
             semaphore: Some(Semaphore::create(segment, "semaphore", 3)?),
             queue: Some(queue),
             plain: Some(Queue::create(segment, "plain", 4)?),
+            words: None,
+            numbers: None,
         })
     }
 
@@ -251,6 +270,8 @@ impl Handles {
             semaphore: Semaphore::open(segment, "semaphore").ok(),
             queue: Queue::open(segment, "queue").ok(),
             plain: Queue::open(segment, "plain").ok(),
+            words: List::open(segment, "words").ok(),
+            numbers: List::open(segment, "numbers").ok(),
         }
     }
 
@@ -265,6 +286,8 @@ impl Handles {
             queue: Queue::attach(segment).ok(),
             plain: Queue::attach(segment).ok(),
             rw_lock: RwLock::attach(segment).ok(),
+            words: List::attach(segment).ok(),
+            numbers: List::attach(segment).ok(),
         }
     }
 
@@ -305,6 +328,12 @@ impl Handles {
         if let Some(queue) = &self.plain {
             use_queue(queue, || Plain(5));
         }
+        if let Some(words) = &self.words {
+            use_list(words, || "a text in a block".to_owned());
+        }
+        if let Some(numbers) = &self.numbers {
+            use_list(numbers, || Plain(5));
+        }
         if let Some(lock) = &self.rw_lock {
             let (one, another) = (lock.read_timeout(MOMENT), lock.try_read());
             let _ = (lock.try_write().is_ok(), format!("{lock:?}"));
@@ -314,6 +343,25 @@ impl Handles {
             }
         }
     }
+}
+
+fn use_list<T: mutirao::Item>(list: &List<T>, item: impl Fn() -> T) {
+    let _ = (list.len(), format!("{list:?}"), list.to_vec().is_ok());
+    let _ = list.iter().take(100).filter(Result::is_ok).count();
+    // Writers have no deadline: bytes may say that a living one, even ourselves, has the turn.
+    let state = format!("{}", list.segment().inspect());
+    if state.contains("Held(#") {
+        return;
+    }
+    let _ = (list.push(item()).is_ok(), list.set(1, item()).is_ok(), list.insert(1, item()).is_ok());
+    let _ = (list.get(0).is_ok(), list.update(2, |_| item()).is_ok(), list.remove(0).is_ok(), list.pop().is_ok());
+    let _ = (list.reverse(), list.extend([item(), item()]).is_ok(), list.shrink_to_fit());
+    let mut keep = false;
+    let flip = |_: &T| {
+        keep = !keep;
+        keep
+    };
+    let _ = (list.retain(flip), list.truncate(5), list.push(item()).is_ok());
 }
 
 fn use_array(array: &Array<u64>) {

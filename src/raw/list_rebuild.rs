@@ -29,7 +29,7 @@ impl<B: Blocks> Writing<'_, B> {
             core::cmp::Ordering::Equal => Source::New,
             core::cmp::Ordering::Greater => Source::Old(at - 1),
         };
-        let len = self.len + 1;
+        let len = self.len.checked_add(1).ok_or(Damaged)?;
         self.rebuild(supply, index, len, len, item.word(), source)?;
         self.announce(index, ListWord::NOTHING);
         item.place(index);

@@ -10,6 +10,7 @@ mutirao::testing::entry!();
 mod catalog;
 mod kit;
 mod leases;
+mod list;
 mod locked;
 mod queue;
 mod recoverers;

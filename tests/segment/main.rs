@@ -8,6 +8,7 @@ mod foreign;
 mod golden;
 mod in_the_way;
 mod kept;
+mod list;
 mod named;
 mod observer;
 mod refused;
