@@ -24,10 +24,13 @@ pub enum Call {
     DoJob,
     SendLarge,
     RecvLarge,
+    PushToList,
+    PopFromList,
+    ChangeList,
 }
 
 impl Call {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Add,
         Self::AddUnderMutex,
         Self::AddUnderLock,
@@ -41,6 +44,9 @@ impl Call {
         Self::DoJob,
         Self::SendLarge,
         Self::RecvLarge,
+        Self::PushToList,
+        Self::PopFromList,
+        Self::ChangeList,
     ];
 
     /// How often at most it is done between two records.
@@ -54,7 +60,7 @@ impl Call {
 
     /// Whether each time has a number of its own, counted from the first.
     pub const fn sends(self) -> bool {
-        matches!(self, Self::Send | Self::SendJob | Self::SendLarge)
+        matches!(self, Self::Send | Self::SendJob | Self::SendLarge | Self::PushToList)
     }
 }
 

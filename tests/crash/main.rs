@@ -111,11 +111,12 @@ impl Traffic {
 
 fn check(stage: Stage, paths: &[PathBuf], kills: u64) {
     let mut tally: BTreeMap<Call, Tally> = BTreeMap::new();
-    let mut traffic: [Traffic; 3] = Default::default();
+    let mut traffic: [Traffic; 4] = Default::default();
     let which = |call| match call {
         Call::Send | Call::Recv => 0,
         Call::SendJob | Call::DoJob => 1,
-        _ => 2,
+        Call::SendLarge | Call::RecvLarge => 2,
+        _ => 3,
     };
     // A worker that was killed before it opened its file has none.
     for entry in paths.iter().filter(|path| path.exists()).flat_map(history::read) {
@@ -132,7 +133,9 @@ fn check(stage: Stage, paths: &[PathBuf], kills: u64) {
                 let each = (0..most).map(|n| entry.first + n);
                 items.sent.extend(each.map(|item| (item, entry.done.contains(&item))));
             }
-            Call::Recv | Call::DoJob | Call::RecvLarge => entry.done.iter().for_each(|item| items.receive(*item)),
+            Call::Recv | Call::DoJob | Call::RecvLarge | Call::PopFromList => {
+                entry.done.iter().for_each(|item| items.receive(*item))
+            }
             _ => {}
         }
     }
@@ -162,8 +165,13 @@ fn check(stage: Stage, paths: &[PathBuf], kills: u64) {
     while let Ok(item) = stage.large.recv_timeout(soon) {
         traffic[2].receive(number_of_large(&item));
     }
-    for (at, (what, recv)) in
-        [("items", Call::Recv), ("jobs", Call::DoJob), ("large items", Call::RecvLarge)].into_iter().enumerate()
+    let in_list = stage.list.to_vec().unwrap();
+    assert_eq!(in_list.len(), stage.list.len());
+    in_list.into_iter().for_each(|item| traffic[3].receive(number_of(item)));
+    let changes: u64 = stage.counts.to_vec().unwrap().into_iter().map(number_of).sum();
+    assert!(of(Call::ChangeList).allows(changes), "{changes} changes in the list");
+    let takers = [Call::Recv, Call::DoJob, Call::RecvLarge, Call::PopFromList];
+    for (at, (what, recv)) in ["items", "jobs", "large items", "items of the list"].into_iter().zip(takers).enumerate()
     {
         traffic[at].check(what, of(recv).unknown);
     }

@@ -1,7 +1,7 @@
 //! One of the processes that use everything at once, until it is killed or told to stop.
 
 use crate::history::{Call, History};
-use mutirao::{Array, Bytes, Lock, LockError, Mutex, Plain, Queue, RwLock, Segment, Semaphore, Value};
+use mutirao::{Array, Bytes, List, Lock, LockError, Mutex, Plain, Queue, RwLock, Segment, Semaphore, Value};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +12,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 const BRIEFLY: Duration = Duration::from_millis(3);
 pub const PERMITS: u32 = 3;
 pub const CAPACITY: usize = 16;
+const COUNTS: usize = 4;
+/// More items than this are not pushed: the list would grow as long as the test lasts.
+const LIST_MAX: usize = 200;
 /// The most bytes of the memory that all objects share.
 pub const MEMORY: u64 = 8 << 20;
 
@@ -35,6 +38,10 @@ pub struct Stage {
     pub queue: Queue<Item>,
     pub jobs: Queue<Item>,
     pub large: Queue<Bytes>,
+    /// Items that are pushed and popped.
+    pub list: List<Item>,
+    /// So many items, each counting how often it was changed.
+    pub counts: List<Item>,
     /// How often a holder was found dead, and what it guarded half changed.
     pub repaired: Value<u64>,
 }
@@ -42,6 +49,8 @@ pub struct Stage {
 impl Stage {
     pub fn new() -> mutirao::Result<Self> {
         let shop = Segment::anonymous(MEMORY)?;
+        let counts = List::new_in(&shop)?;
+        counts.extend([Plain([0; 6]); COUNTS])?;
         Ok(Self {
             stop: Value::new_in(&shop, 0)?,
             counter: Value::new_in(&shop, 0)?,
@@ -54,6 +63,8 @@ impl Stage {
             queue: Queue::new_in(&shop, CAPACITY)?,
             jobs: Queue::options().capacity(CAPACITY).leases(CAPACITY).create_in(&shop)?,
             large: Queue::new_in(&shop, CAPACITY)?,
+            list: List::new_in(&shop)?,
+            counts,
             repaired: Value::new_in(&shop, 0)?,
             shop,
         })
@@ -100,6 +111,9 @@ pub fn work((stage, number, seed, path): (Stage, u64, u64, PathBuf)) {
 
 fn send(stage: &Stage, call: Call, number: u64) -> Option<u64> {
     let item = Plain([number; 6]);
+    if call == Call::PushToList {
+        return (stage.list.len() < LIST_MAX).then(|| stage.list.push(item).expect("room")).map(|()| number);
+    }
     let sent = match call {
         Call::Send => stage.queue.send_timeout(item, BRIEFLY).map_err(|e| e.error().is_timeout()),
         Call::SendJob => stage.jobs.send_timeout(item, BRIEFLY).map_err(|e| e.error().is_timeout()),
@@ -194,7 +208,12 @@ fn once(stage: &Stage, call: Call, me: u64) -> Option<u64> {
             job.ack().expect("mine");
             Some(number)
         }
-        Call::Send | Call::SendJob | Call::SendLarge => None,
+        Call::PopFromList => stage.list.pop().expect("a list").map(number_of),
+        Call::ChangeList => {
+            let changed = stage.counts.update((me % COUNTS as u64) as usize, |item| Plain([number_of(*item) + 1; 6]));
+            Some(number_of(changed.expect("it is that long")))
+        }
+        Call::Send | Call::SendJob | Call::SendLarge | Call::PushToList => None,
     }
 }
 
