@@ -135,7 +135,9 @@ impl BlockWord {
         }
     }
 
-    const fn is_live(self) -> bool {
+    /// Whether the block stands in a structure.
+    #[inline]
+    pub const fn is_live(self) -> bool {
         self.0 >> STATE_SHIFT & 3 == LIVE
     }
 }

@@ -29,6 +29,13 @@ pub mod ring_word;
 pub mod roster;
 pub mod rw_lock;
 pub mod signal;
+pub mod table;
+pub mod table_change;
+pub mod table_desk;
+pub mod table_line;
+pub mod table_recover;
+pub mod table_split;
+pub mod table_word;
 pub mod version;
 
 #[cfg(all(test, not(mutirao_model)))]

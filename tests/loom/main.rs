@@ -24,4 +24,7 @@ mod rw_lock;
 mod selftest;
 mod signal;
 mod support;
+mod table;
+mod table_edges;
+mod table_harness;
 mod version;

@@ -140,8 +140,10 @@ impl Patience {
         false
     }
 
-    /// No time passes.
-    pub fn nap(&mut self) {}
+    /// No time passes, but others go on.
+    pub fn nap(&mut self) {
+        base::thread::yield_now();
+    }
 
     /// Whether a slice has ended in this call.
     pub fn asks(&self) -> bool {

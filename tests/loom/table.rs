@@ -1,0 +1,264 @@
+//! Whoever dies in a table, at whichever step: what was confirmed stays, what was not is there whole or not at all, it is
+//! counted once, and everybody goes on.
+
+use std::sync::Arc;
+
+use mutirao::participant::ParticipantId;
+use mutirao::raw::blocks::{self, BlockState};
+use mutirao::raw::table_line::{PairLine, RecordLine};
+use mutirao::raw::table_word::Line;
+use mutirao::sync::Ordering::Relaxed;
+
+use crate::support::{Fate, LIVES, MORE, every_step, every_step_reordered};
+use crate::table_harness::{FIRST_BLOCK, Stage, prepare};
+
+type Words = Stage<PairLine>;
+
+/// Entries in the end.
+type End = Vec<(u64, u64)>;
+
+/// Another participant looks for a key while the first one may die.
+fn beside(
+    spares: u32,
+    first: &'static [(u64, u64)],
+    key: u64,
+    fate: Fate,
+    f: impl FnOnce(&crate::table_harness::Ours<'_, PairLine>) + Send + 'static,
+) -> (Option<u64>, End) {
+    let stage: Arc<Words> = Stage::new(spares);
+    prepare(&stage, first);
+    let writer = stage.act(1, fate, f);
+    let reader = stage.act(2, LIVES, move |ours| ours.get(key).expect("whole"));
+    writer.join().unwrap();
+    let read = reader.join().unwrap().expect("lives");
+    (read, stage.end())
+}
+
+#[test]
+fn table_inserter_dies_at_each_step() {
+    let (without, with) = (vec![(2, 20)], vec![(2, 20), (4, 40)]);
+    let seen = [(None, without), (None, with.clone()), (Some(40), with)];
+    let marks =
+        every_step_reordered(Some(1), 4, &seen, |fate| beside(0, &[(2, 20)], 4, fate, |ours| assert!(ours.put(4, 40))));
+    assert!(MORE || marks.contains("table: a dead insertion counts"));
+    assert!(MORE || marks.contains("table: a bucket taken from the dead"));
+}
+
+#[test]
+fn table_remover_dies_at_each_step() {
+    let (without, with) = (vec![(2, 20)], vec![(2, 20), (4, 40)]);
+    let seen = [(Some(40), with), (Some(40), without.clone()), (None, without)];
+    let marks = every_step_reordered(Some(1), 4, &seen, |fate| {
+        beside(0, &[(2, 20), (4, 40)], 4, fate, |ours| assert!(ours.remove(4)))
+    });
+    assert!(MORE || marks.contains("table: a dead removal counts"));
+}
+
+#[test]
+fn table_replacer_dies_at_each_step() {
+    let (old, new) = (vec![(4, 40)], vec![(4, 41)]);
+    let seen = [(Some(40), old), (Some(40), new.clone()), (Some(41), new)];
+    every_step(Some(1), &seen, |fate| beside(0, &[(4, 40)], 4, fate, |ours| assert!(ours.put(4, 41))));
+}
+
+/// The bucket is full: the entry goes into a new line of its chain.
+#[test]
+fn table_extender_dies_at_each_step() {
+    let full = [(2, 20), (4, 40), (6, 60)];
+    let (without, with) = (full.to_vec(), [&full[..], &[(8, 80)]].concat());
+    let seen = [(None, without), (None, with.clone()), (Some(80), with)];
+    every_step_reordered(Some(1), 4, &seen, |fate| {
+        beside(2, &[(2, 20), (4, 40), (6, 60)], 8, fate, |ours| assert!(ours.put(8, 80)))
+    });
+}
+
+/// The last entry of a chain's line goes, and the line with it.
+#[test]
+fn table_unlinker_dies_at_each_step() {
+    let full = [(2, 20), (4, 40), (6, 60)];
+    let (without, with) = (full.to_vec(), [&full[..], &[(8, 80)]].concat());
+    every_step_reordered(Some(1), 4, &[without, with], |fate| {
+        let stage: Arc<Words> = Stage::new(2);
+        prepare(&stage, &[(2, 20), (4, 40), (6, 60), (8, 80)]);
+        stage.act(1, fate, |ours| assert!(ours.remove(8))).join().unwrap();
+        let end = stage.end();
+        // The line is somebody's: in the chain, or the first spare one.
+        let is_spare = |link| stage.desks.iter().any(|desk| desk.has_spare(link));
+        let is_linked = stage.buckets[0].link().load(Relaxed) == 1;
+        assert_ne!(is_linked, is_spare(1), "{end:?}");
+        assert!(is_linked || end.len() == 3);
+        end
+    });
+}
+
+/// All that is there stays there, in the parent or in the child, whoever splits and dies.
+#[test]
+fn table_splitter_dies_at_each_step() {
+    let all = vec![(2, 20), (3, 30)];
+    let marks = every_step_reordered(Some(1), 4, &[(Some(30), all.clone(), 1), (Some(30), all, 2)], |fate| {
+        let stage: Arc<Words> = Stage::new(0);
+        prepare(&stage, &[(2, 20), (3, 30)]);
+        let splitter = stage.act(1, fate, |ours| {
+            let table = ours.table();
+            let splitter = table.try_splitter(ours.life).expect("nobody else splits");
+            splitter.split(ours.life, ours.desk()).expect("there is room");
+        });
+        let reader = stage.act(2, LIVES, |ours| ours.get(3).expect("whole"));
+        splitter.join().unwrap();
+        let read = reader.join().unwrap().expect("lives");
+        let life = stage.kernel.enter(3);
+        // Whoever splits next completes it, or begins.
+        let buckets = stage.of(&life).table().extent().buckets();
+        (read, finish(&stage), buckets)
+    });
+    assert!(MORE || marks.contains("table: a dead split counts"));
+}
+
+/// Splits whatever is not split, as participant 3, then looks at the end.
+fn finish(stage: &Arc<Words>) -> End {
+    split_with(stage, 2);
+    stage.end()
+}
+
+/// Splits whatever is not split, as participant 3, with the spare lines of the desk of this number.
+fn split_with(stage: &Arc<Words>, desk: usize) {
+    let life = stage.kernel.enter(3);
+    let ours = stage.of(&life);
+    let table = ours.table();
+    if table.extent().buckets() < 2 {
+        let splitter = table.try_splitter(&life).expect("whoever had it is dead");
+        // Whatever the dead one had announced is settled first, and its desk is anybody's.
+        table.settle_all(&life).expect("nobody else settles");
+        splitter.split(&life, &stage.desks[desk]).expect("there is room");
+    }
+}
+
+/// A chain goes with the split.
+#[test]
+fn table_splitter_of_a_chain_dies_at_each_step() {
+    let all = vec![(2, 20), (3, 30), (4, 40), (5, 50), (7, 70)];
+    let marks = every_step_reordered(Some(1), 4, &[all], |fate| {
+        let stage: Arc<Words> = Stage::new(2);
+        prepare(&stage, &[(2, 20), (3, 30), (5, 50), (7, 70), (4, 40)]);
+        let splitter = stage.act(1, fate, |ours| {
+            let table = ours.table();
+            let splitter = table.try_splitter(ours.life).expect("nobody else splits");
+            splitter.split(ours.life, ours.desk()).expect("there is room");
+        });
+        splitter.join().unwrap();
+        finish(&stage)
+    });
+    assert!(MORE || marks.contains("table: a dead split counts"));
+}
+
+/// The child needs a line for its chain.
+#[test]
+fn table_splitter_with_a_chain_for_the_child_dies_at_each_step() {
+    let all = vec![(1, 10), (3, 30), (5, 50), (7, 70)];
+    every_step_reordered(Some(1), 4, &[all], |fate| {
+        let stage: Arc<Words> = Stage::new(2);
+        prepare(&stage, &[(1, 10), (3, 30), (5, 50), (7, 70)]);
+        let splitter = stage.act(1, fate, |ours| {
+            let table = ours.table();
+            let splitter = table.try_splitter(ours.life).expect("nobody else splits");
+            splitter.split(ours.life, ours.desk()).expect("there is room");
+        });
+        splitter.join().unwrap();
+        split_with(&stage, 0);
+        stage.end()
+    });
+}
+
+/// A value is replaced by another record; the old one's block is free afterwards, and so is the new one's if it did not come
+/// to it.
+#[test]
+fn table_exchanger_dies_at_each_step() {
+    let (old, new) = (vec![(4, 40)], vec![(4, 41)]);
+    let seen = [(Some(40), old), (Some(40), new.clone()), (Some(41), new)];
+    let marks = every_step_reordered(Some(1), 4, &seen, |fate| {
+        let stage: Arc<Stage<RecordLine>> = Stage::new(0);
+        {
+            let life = stage.kernel.enter(1);
+            stage.of(&life).put(0, 4, 40);
+        }
+        let writer = stage.act(1, fate, |ours| ours.put(1, 4, 41));
+        let reader = stage.act(2, LIVES, |ours| ours.get(4).expect("whole"));
+        let died = writer.join().unwrap().is_none();
+        let read = reader.join().unwrap().expect("lives");
+        let end = stage.end();
+        let life = stage.kernel.enter(3);
+        // Not all of the dead has to be met by who takes its buckets over: whoever reaps it settles the rest.
+        if died {
+            stage.of(&life).table().settle_all(&life).expect("nobody else settles");
+        }
+        let in_use = if end == [(4, 40)] { 0 } else { 1 };
+        for (at, block) in stage.blocks.iter().enumerate() {
+            match blocks::look(&block.word).state() {
+                BlockState::Live(_) if at == in_use => {}
+                BlockState::Free if at != in_use => {}
+                // In the dead one's hand, which is not part of this model: its place is asked as below.
+                BlockState::Held(id) | BlockState::Live(Some(id)) if died && id == ParticipantId::new(1).unwrap() => {
+                    assert!(at != in_use && !stage.desks.iter().any(|desk| desk.names((at + FIRST_BLOCK) as u32)));
+                }
+                state => panic!("block {at} is {state:?} when {in_use} is in use"),
+            }
+        }
+        (read, end)
+    });
+    assert!(MORE || marks.contains("table: a dead exchange counts"));
+}
+
+/// Somebody settles what a dead one left, and dies too; the next one completes it.
+#[test]
+fn table_mender_dies_at_each_step() {
+    for last in 8..24 {
+        let stays = vec![(2, 20)];
+        let gone: End = vec![];
+        every_step_some(&[stays, gone], move |fate| {
+            let stage: Arc<Words> = Stage::new(0);
+            prepare(&stage, &[(2, 20)]);
+            let dead = Fate { step: Some(last), late: None };
+            stage.act(1, dead, |ours| ours.remove(2)).join().unwrap();
+            let mender = stage.act(2, fate, |ours| {
+                let locked = ours.table().lock(ours.life, 2).expect("the dead one's");
+                ours.table().unlock(locked);
+            });
+            mender.join().unwrap();
+            stage.end()
+        });
+    }
+}
+
+/// As `every_step`, where each of several models reaches some of the outcomes.
+fn every_step_some(may: &[End], model: impl Fn(Fate) -> End + Clone + Send + Sync + 'static) {
+    for step in 0.. {
+        let model = model.clone();
+        let found = crate::support::explore(Some(1), move || model(Fate { step: Some(step), late: None }));
+        assert!(found.outcomes.iter().all(|end| may.contains(end)), "{:?}", found.outcomes);
+        if found.deaths == 0 || step > 60 {
+            break;
+        }
+    }
+}
+
+/// Another desk of the same kind: who comes later goes on counting where the dead stopped.
+#[test]
+fn table_desk_of_the_dead_is_taken_over() {
+    let seen = [vec![(2, 20)], vec![(2, 20), (4, 40)]];
+    every_step(None, &seen, |fate| {
+        let stage: Arc<Words> = Stage::new(0);
+        prepare(&stage, &[(2, 20)]);
+        stage.act(1, fate, |ours| assert!(ours.put(4, 40))).join().unwrap();
+        let heir = stage.act(2, LIVES, |ours| {
+            let index = ours.table().take_desk(ours.life, 0..1).expect("nobody else settles");
+            if index.is_some() {
+                // Ours by now.
+                let stage = ours.stage;
+                let count = stage.desks[0].count();
+                assert!(count == 1 || count == 2);
+            }
+        });
+        heir.join().unwrap();
+        stage.end()
+    });
+}

@@ -1,0 +1,346 @@
+//! A table of few lines, its actors, and what is held against it afterwards.
+
+use std::sync::Arc;
+
+use mutirao::model::{Kernel, Life, Payload, thread};
+use mutirao::participant::{Liveness, ParticipantId};
+use mutirao::raw::blocks::{self, BlockWord};
+use mutirao::raw::table::{Asked, Store, Table, TableHead, Trouble};
+use mutirao::raw::table_change::Spot;
+use mutirao::raw::table_desk::Desk;
+use mutirao::raw::table_line::{PairLine, RecordLine};
+use mutirao::raw::table_word::{Extent, Line, Word};
+use mutirao::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
+
+use crate::support::Fate;
+
+/// What is different about the two kinds of lines.
+pub trait Kind: Line + Sized + Send + Sync + 'static {
+    fn new() -> Self;
+    /// The hash of a key, which is the key in these models.
+    fn key_at(&self, slot: u32, stage: &Stage<Self>) -> u64;
+}
+
+impl Kind for PairLine {
+    fn new() -> Self {
+        PairLine::new()
+    }
+    fn key_at(&self, slot: u32, _: &Stage<Self>) -> u64 {
+        self.key(slot)
+    }
+}
+
+impl Kind for RecordLine {
+    fn new() -> Self {
+        RecordLine::new()
+    }
+    fn key_at(&self, slot: u32, stage: &Stage<Self>) -> u64 {
+        stage.blocks[self.follow(slot) as usize - FIRST_BLOCK].words[0].load(Relaxed)
+    }
+}
+
+/// Blocks are numbered from here on, lines of chains from 1 on.
+pub const FIRST_BLOCK: usize = 10;
+
+/// A block with a record: a key and a value of two words, which are the same when it is whole.
+pub struct Block {
+    pub word: AtomicU64,
+    pub words: [AtomicU64; 3],
+}
+
+/// Up to two buckets, two lines for chains, three blocks, and a desk for each of three participants.
+pub struct Stage<L> {
+    pub head: TableHead,
+    pub desks: Vec<Desk>,
+    pub buckets: [L; 2],
+    pub lines: [L; 2],
+    /// The words of the lines' blocks.
+    pub line_words: [AtomicU64; 2],
+    pub blocks: [Block; 3],
+    /// Written before an entry is put, read after it was found.
+    pub payload: Payload,
+    /// What each participant saw last of the number of buckets.
+    seen: [AtomicU64; 4],
+    pub kernel: Arc<Kernel>,
+}
+
+/// A table as one participant sees it.
+pub struct Ours<'a, L: Kind> {
+    pub stage: &'a Stage<L>,
+    pub life: &'a Life,
+}
+
+impl<L: Kind> Store for Stage<L> {
+    type Line = L;
+
+    fn bucket(&self, index: u64) -> Option<&L> {
+        self.buckets.get(index as usize)
+    }
+    fn chained(&self, link: u32) -> Option<&L> {
+        self.lines.get((link as usize).checked_sub(1)?)
+    }
+    fn hash_at(&self, line: &L, slot: u32) -> Option<u64> {
+        Some(line.key_at(slot, self))
+    }
+    fn generation(&self, unit: u32) -> Option<u64> {
+        let now = blocks::look(self.word(unit)?);
+        now.is_live().then(|| now.generation())
+    }
+    fn free(&self, unit: u32, generation: u64) {
+        if let Some(word) = self.word(unit) {
+            blocks::free(word, generation);
+        }
+    }
+    fn piece(&self, _: u32) -> Option<&AtomicU32> {
+        None
+    }
+    fn disown(&self, link: u32) {
+        if let Some(generation) = self.generation(link) {
+            blocks::settle(&self.line_words[link as usize - 1], generation);
+        }
+    }
+}
+
+/// Looks for a key; what it read of the value.
+pub struct Wanted<'a, L> {
+    key: u64,
+    value: Option<[u64; 2]>,
+    stage: &'a Stage<L>,
+}
+
+impl Asked<PairLine> for Wanted<'_, PairLine> {
+    fn hash(&self) -> u64 {
+        self.key
+    }
+    fn candidates(&self, line: &PairLine, occupied: u32) -> u32 {
+        line.find(self.key, occupied)
+    }
+    fn meets(&mut self, line: &PairLine, slot: u32) -> bool {
+        self.value = Some([line.value(slot); 2]);
+        true
+    }
+}
+
+impl Asked<RecordLine> for Wanted<'_, RecordLine> {
+    fn hash(&self) -> u64 {
+        self.key
+    }
+    fn candidates(&self, line: &RecordLine, occupied: u32) -> u32 {
+        line.find(0, occupied)
+    }
+    fn meets(&mut self, line: &RecordLine, slot: u32) -> bool {
+        let Some(block) =
+            (line.follow(slot) as usize).checked_sub(FIRST_BLOCK).and_then(|at| self.stage.blocks.get(at))
+        else {
+            return false;
+        };
+        let meets = block.words[0].load(Relaxed) == self.key;
+        if meets {
+            self.value = Some([1, 2].map(|i| block.words[i].load(Relaxed)));
+        }
+        meets
+    }
+}
+
+impl<L: Kind> Stage<L> {
+    /// One bucket; a second one is there for a split. `spares`: lines on the first desk.
+    pub fn new(spares: u32) -> Arc<Self> {
+        let word = || AtomicU64::new(0);
+        let live = || AtomicU64::new(BlockWord::live(None, 1).bits());
+        let block = || Block { word: word(), words: [word(), word(), word()] };
+        let stage = Self {
+            head: TableHead::new(),
+            desks: (0..3).map(|_| Desk::new()).collect(),
+            buckets: [L::new(), L::new()],
+            lines: [L::new(), L::new()],
+            line_words: [live(), live()],
+            blocks: [block(), block(), block()],
+            payload: Payload::new(0),
+            seen: [(); 4].map(|()| AtomicU64::new(Extent::new(1).bits())),
+            kernel: Kernel::new(),
+        };
+        for (index, desk) in stage.desks.iter().enumerate() {
+            desk.take(ParticipantId::new(index as u32 + 1).unwrap());
+            stage.head.note_desk(index);
+        }
+        stage.kernel.enter(1);
+        let life = stage.kernel.enter(1);
+        for link in (1..=spares).rev() {
+            stage.of(&life).table().add_spare(&stage.desks[0], link).unwrap();
+        }
+        Arc::new(stage)
+    }
+
+    fn word(&self, unit: u32) -> Option<&AtomicU64> {
+        match (unit as usize).checked_sub(FIRST_BLOCK) {
+            None => self.line_words.get((unit as usize).checked_sub(1)?),
+            Some(at) => self.blocks.get(at).map(|block| &block.word),
+        }
+    }
+
+    pub fn of<'a>(&'a self, life: &'a Life) -> Ours<'a, L> {
+        Ours { stage: self, life }
+    }
+
+    /// Runs `f` as participant `id`, which may die.
+    pub fn act<R>(
+        self: &Arc<Self>,
+        id: u32,
+        fate: Fate,
+        f: impl FnOnce(&Ours<'_, L>) -> R + Send + 'static,
+    ) -> thread::JoinHandle<Option<R>>
+    where
+        R: Send + 'static,
+    {
+        let stage = self.clone();
+        thread::spawn(move || {
+            let life = stage.kernel.enter(id);
+            let done = fate.run(|| f(&stage.of(&life)));
+            if done.is_none() {
+                stage.kernel.bury(id, &stage.head.futexes());
+            }
+            done
+        })
+    }
+
+    /// What is there in the end, seen by participant 3, who wants to write: each key once, and as many as are counted.
+    pub fn end(&self) -> Vec<(u64, u64)>
+    where
+        for<'a> Wanted<'a, L>: Asked<L>,
+    {
+        let life = self.kernel.enter(3);
+        let ours = self.of(&life);
+        let table = ours.table();
+        let found = std::cell::RefCell::new(Vec::new());
+        let mut all = Vec::new();
+        for bucket in 0..table.extent().buckets() {
+            // Whoever wants to write gets the lock, whoever died with it.
+            let locked = table.lock_bucket(&life, bucket).expect("a bucket is free in the end");
+            table.unlock(locked);
+            table
+                .snapshot(
+                    bucket,
+                    || found.borrow_mut().clear(),
+                    |line, slot| found.borrow_mut().push(line.key_at(slot, self)),
+                )
+                .expect("nobody writes any more");
+            all.append(&mut found.borrow_mut());
+        }
+        all.sort_unstable();
+        let counted = table.len(Some(&life));
+        assert_eq!(counted, all.len() as u64, "counted, and found {all:?}");
+        assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "twice in {all:?}");
+        all.into_iter().map(|key| (key, ours.get(key).expect("found in a scan").expect("found in a scan"))).collect()
+    }
+}
+
+impl<'a, L: Kind> Ours<'a, L> {
+    pub fn table(&self) -> Table<'a, Stage<L>> {
+        let stage = self.stage;
+        let seen = &stage.seen[self.life.me().get() as usize - 1];
+        Table { head: &stage.head, desks: &stage.desks, store: stage, seen, first: 0 }
+    }
+
+    pub fn desk(&self) -> &'a Desk {
+        &self.stage.desks[self.life.me().get() as usize - 1]
+    }
+
+    /// The value of a key, which must be whole.
+    pub fn get(&self, key: u64) -> Result<Option<u64>, Trouble>
+    where
+        Wanted<'a, L>: Asked<L>,
+    {
+        let mut wanted = Wanted { key, value: None, stage: self.stage };
+        let found = self.table().find(&mut wanted)?;
+        Ok(found.then(|| {
+            let [one, two] = wanted.value.expect("read before it is found");
+            assert_eq!(one, two, "torn");
+            one
+        }))
+    }
+
+    pub fn remove(&self, key: u64) -> bool
+    where
+        Wanted<'a, L>: Asked<L>,
+    {
+        let table = self.table();
+        let mut locked = table.lock(self.life, key).expect("a living owner unlocks");
+        let mut wanted = Wanted { key, value: None, stage: self.stage };
+        let spot = table.locate(&locked, &mut wanted).expect("whole");
+        let found = if let Spot::Found(at) = spot {
+            table.remove(self.desk(), &mut locked, &at);
+            if at.link != 0 {
+                table.unlink(self.desk(), &mut locked, at.link);
+            }
+            true
+        } else {
+            false
+        };
+        table.unlock(locked);
+        table.let_leave(self.desk());
+        found
+    }
+}
+
+impl Ours<'_, PairLine> {
+    /// False: there was no line for it.
+    pub fn put(&self, key: u64, value: u64) -> bool {
+        let table = self.table();
+        let locked = table.lock(self.life, key).expect("a living owner unlocks");
+        let mut wanted = Wanted { key, value: None, stage: self.stage };
+        let fill = |line: &PairLine, slot| line.fill(slot, key, value);
+        match table.locate(&locked, &mut wanted).expect("whole") {
+            Spot::Found(at) => {
+                at.line.set_value(at.slot, value);
+                table.unlock(locked);
+            }
+            Spot::Free(at) => table.insert(self.desk(), locked, &at, fill),
+            Spot::Full(last) => return table.extend(self.desk(), locked, last, fill).is_ok(),
+        }
+        true
+    }
+}
+
+impl Ours<'_, RecordLine> {
+    /// Takes the first free block from `from` on, whose run is ours, and writes a record into it.
+    pub fn write(&self, from: usize, key: u64, value: u64) -> u32 {
+        let stage = self.stage;
+        let (at, now) = (from..)
+            .find_map(|at| Some((at, blocks::look(&stage.blocks.get(at)?.word))).filter(|(_, now)| now.is_free()))
+            .expect("a block is free");
+        let block = &stage.blocks[at];
+        blocks::hold(&block.word, self.life.me(), now.generation() + 1);
+        // As the segment does it: the edge has this name there too.
+        fence(mutirao::order!(table_record, Release));
+        block.words.iter().zip([key, value, value]).for_each(|(word, value)| word.store(value, Relaxed));
+        (at + FIRST_BLOCK) as u32
+    }
+
+    pub fn put(&self, from: usize, key: u64, value: u64) {
+        let table = self.table();
+        let unit = self.write(from, key, value);
+        let locked = table.lock(self.life, key).expect("a living owner unlocks");
+        let mut wanted = Wanted { key, value: None, stage: self.stage };
+        let block = &self.stage.blocks[unit as usize - FIRST_BLOCK];
+        blocks::enliven(&block.word, self.life.me(), blocks::look(&block.word).generation());
+        match table.locate(&locked, &mut wanted).expect("whole") {
+            Spot::Found(at) => table.exchange(self.desk(), locked, &at, unit, RecordLine::refer),
+            Spot::Free(at) => table.insert(self.desk(), locked, &at, |line, slot| line.fill(slot, 0, unit)),
+            Spot::Full(_) => panic!("there are ten slots"),
+        }
+        table.let_leave(self.desk());
+    }
+}
+
+/// Puts words where nobody looks yet.
+pub fn prepare(stage: &Arc<Stage<PairLine>>, entries: &[(u64, u64)]) {
+    let life = stage.kernel.enter(1);
+    for &(key, value) in entries {
+        assert!(stage.of(&life).put(key, value));
+    }
+}
+
+/// Whether every line's header says the same as nobody.
+pub fn is_unlocked<L: Kind>(stage: &Stage<L>) -> bool {
+    stage.buckets.iter().all(|line| Word::look(line).owner().is_none())
+}
