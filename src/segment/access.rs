@@ -17,9 +17,12 @@ use crate::raw::ring::RingHeader;
 use crate::raw::roster::Roster;
 use crate::raw::rw_lock::{ReaderCell, ReadersHeader};
 use crate::raw::signal::Signal;
+use crate::raw::table::TableHead;
+use crate::raw::table_desk::Desk;
+use crate::raw::table_line::{PairLine, RecordLine};
 use crate::raw::version::Version;
 use crate::segment::layout::{ArenaHeader, Entry, Row};
-use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use crate::sys::mapping::Mapping;
 use core::fmt;
 use core::mem::{align_of, size_of};
@@ -46,6 +49,7 @@ shared!(AtomicU8, AtomicU16, AtomicU32, AtomicU64, Row, RegistryHeader);
 shared!(Entry, Hand, ArenaHeader);
 shared!(ListHeader, RawLock, Signal, Version, PermitsHeader, RingHeader, Roster);
 shared!(ReadersHeader, ReaderCell, RangesHeader, RangeEntry);
+shared!(TableHead, Desk, PairLine, RecordLine);
 
 /// The memory of an attachment, or a checked part of it. Keeps the memory mapped.
 #[derive(Clone)]
@@ -171,6 +175,69 @@ impl<T: ?Sized> Clone for Placed<T> {
 impl<T: ?Sized + fmt::Debug> fmt::Debug for Placed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
+    }
+}
+
+/// The front of a part of the memory, as far as it is known to be backed by the file. What lies in it is reached by one
+/// comparison: for who follows a reference at each operation.
+pub(crate) struct Window {
+    /// Invariant: `known` bytes from `base` on are mapped by `_keeps`.
+    base: *const u8,
+    known: AtomicU64,
+    len: u64,
+    _keeps: Arc<Mapping>,
+}
+
+// SAFETY: as a region.
+unsafe impl Send for Window {}
+// SAFETY: as a region.
+unsafe impl Sync for Window {}
+
+impl Window {
+    /// The front of this region, of which nothing is known to be backed yet.
+    pub(crate) fn new(region: &Region) -> Self {
+        let Region { base, len, mapping } = region.clone();
+        Self { base, len, known: AtomicU64::new(0), _keeps: mapping }
+    }
+
+    /// So many bytes are backed.
+    pub(crate) fn extend(&self, bytes: u64) {
+        self.known.fetch_max(bytes.min(self.len), Ordering::Relaxed);
+    }
+
+    /// `count` structs of atomics at `offset`, if they are known to be backed.
+    #[inline(always)]
+    pub(crate) fn places<T: Shared>(&self, offset: u64, count: u64) -> Option<&[T]> {
+        // A struct is at most a page, and offsets and counts come from numbers of 40 bits: nothing overflows, and if it
+        // did, `checked_mul` would tell.
+        let end = count.checked_mul(size_of::<T>() as u64)?.checked_add(offset)?;
+        if end > self.known.load(Ordering::Relaxed) || !offset.is_multiple_of(align_of::<T>() as u64) {
+            return None;
+        }
+        // SAFETY: `offset` is within what is mapped, as compared above.
+        let at = unsafe { self.base.add(offset as usize) }.cast::<T>();
+        debug_assert!(at.is_aligned(), "regions begin at pages");
+        // SAFETY: 1. bounds and alignment were compared above; the base is a page's. 2. `T: Shared` is valid for any
+        //         bytes and may be written by others. 3. `self`, which the result borrows, keeps the mapping.
+        Some(unsafe { core::slice::from_raw_parts(at, count as usize) })
+    }
+}
+
+/// Which of the first twelve of sixteen bytes are this one, a bit for each.
+#[inline(always)]
+pub(crate) fn equal_bytes(low: u64, high: u32, byte: u8) -> Option<u32> {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE2 is part of x86-64; nothing is read but registers.
+    #[allow(clippy::multiple_unsafe_ops_per_block)]
+    unsafe {
+        use core::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+        let all = _mm_set_epi64x(i64::from(high), low as i64);
+        Some(_mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_set1_epi8(byte as i8))) as u32 & 0xfff)
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (low, high, byte);
+        None
     }
 }
 

@@ -122,6 +122,14 @@ impl Arena {
         true
     }
 
+    /// The generation of the LIVE block at this unit.
+    #[inline]
+    pub(crate) fn generation_of(&self, unit: u64) -> Option<u64> {
+        let found = self.find(BlockRef { unit, generation: 0 })?;
+        let now = blocks::look(found.word);
+        now.is_live().then(|| now.generation())
+    }
+
     /// Says that the block, which a structure gave us the exclusive right to, moves to another place of it, before it
     /// is stored there: then it no longer matters what whoever put it into the structure announced.
     #[inline]

@@ -118,6 +118,11 @@ impl Body {
         self.region.len()
     }
 
+    /// The object's bytes.
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
+
     pub(crate) fn segment(&self) -> &Segment {
         &self.segment
     }

@@ -12,6 +12,7 @@ use crate::segment::layout::{Entry, HOLDER_WORDS, OBJECT_NAME_MAX, ObjectKind};
 use crate::segment::list;
 use crate::segment::plain;
 use crate::segment::spill;
+use crate::segment::table_reap;
 use crate::segment::tag::{NAME_LEN, TypeTag};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
@@ -106,6 +107,7 @@ impl Entry {
             {
                 let _ = match found.kind {
                     ObjectKind::Queue => spill::free_all(&body, found.shape, arena, life),
+                    ObjectKind::Dict => table_reap::free_all(&body, found.shape, arena, life),
                     ObjectKind::List => list::free_all(&body, found.shape, arena, life),
                     _ => Ok(()),
                 };

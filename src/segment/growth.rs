@@ -12,7 +12,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::raw::blocks::Hand;
-use crate::segment::access::{Placed, Region, Shared};
+use crate::segment::access::{Placed, Region, Shared, Window};
 use crate::segment::layout::{ArenaHeader, HANDS_PER_ROW, PAGE, Plan};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::backing;
@@ -151,6 +151,13 @@ impl Growth {
     /// The part of `len` bytes at `offset` from the first page, as [`places`](Self::places).
     pub(crate) fn part(&self, offset: u64, len: u64) -> Result<Region> {
         self.region.part(self.checked(offset, len)?, len)
+    }
+
+    /// All pages at the largest size, backed or not.
+    pub(crate) fn window(&self) -> Result<Window> {
+        let window = Window::new(&self.region.part(self.plan.pages, self.plan.pages_max * PAGE)?);
+        window.extend(self.committed() * PAGE);
+        Ok(window)
     }
 
     /// The offset in the segment, if all of it is backed.

@@ -214,6 +214,7 @@ pub(crate) enum ObjectKind {
     Semaphore = 5,
     Queue = 6,
     RwLock = 7,
+    Dict = 8,
     List = 9,
 }
 
@@ -229,6 +230,7 @@ impl ObjectKind {
             5 => Self::Semaphore,
             6 => Self::Queue,
             7 => Self::RwLock,
+            8 => Self::Dict,
             9 => Self::List,
             _ => return None,
         })
@@ -251,6 +253,10 @@ pub(crate) const FINGERPRINT: u64 = {
         size_of::<crate::raw::rw_lock::ReaderCell>(),
         size_of::<crate::raw::ranges::RangesHeader>(),
         size_of::<crate::raw::range_entry::RangeEntry>(),
+        size_of::<crate::raw::table::TableHead>(),
+        size_of::<crate::raw::table_desk::Desk>(),
+        size_of::<crate::raw::table_line::PairLine>(),
+        size_of::<crate::raw::table_line::RecordLine>(),
         size_of::<Entry>(),
         size_of::<Hand>(),
         size_of::<ArenaHeader>(),
@@ -274,6 +280,10 @@ const _: () = {
     assert!(size_of::<Entry>() == 256 && align_of::<Entry>() == 64);
     assert!(offset_of!(Entry, unit) == 40 && offset_of!(Entry, name_len) == 56 && offset_of!(Entry, shape) == 72);
     assert!(offset_of!(Entry, kind) == 104 && offset_of!(Entry, name) == 128 && offset_of!(Entry, type_name) == 192);
+    assert!(size_of::<crate::raw::table::TableHead>() == 384 && size_of::<crate::raw::table_desk::Desk>() == 128);
+    assert!(
+        size_of::<crate::raw::table_line::PairLine>() == 64 && size_of::<crate::raw::table_line::RecordLine>() == 64
+    );
     assert!(size_of::<crate::raw::list::ListHeader>() == 640 && align_of::<crate::raw::list::ListHeader>() == 128);
     assert!(size_of::<Hand>() == 32 && align_of::<Hand>() == 32);
     assert!(size_of::<PagesHeader>() == 512);

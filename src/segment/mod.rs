@@ -37,6 +37,13 @@ pub(crate) mod seats;
 pub(crate) mod spans;
 pub(crate) mod spill;
 pub(crate) mod supply;
+pub(crate) mod table;
+pub(crate) mod table_desks;
+pub(crate) mod table_plan;
+pub(crate) mod table_reap;
+pub(crate) mod table_records;
+pub(crate) mod table_shelf;
+pub(crate) mod table_words;
 pub(crate) mod tag;
 pub(crate) mod trust;
 pub(crate) mod watcher;
@@ -54,3 +61,5 @@ pub use self::watcher::without_watcher;
 
 #[cfg(test)]
 mod arena_tests;
+#[cfg(test)]
+mod table_tests;

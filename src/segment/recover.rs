@@ -25,6 +25,7 @@ use crate::segment::layout::{self, ObjectKind};
 use crate::segment::list;
 use crate::segment::locked::{ArrayPlan, RwLockPlan};
 use crate::segment::spill;
+use crate::segment::table_reap;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::liveness;
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,7 +33,8 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Whether `id`, which is not the asker's own, is proven dead.
 pub(crate) fn is_dead(own: &OwnedFd, ids: &[AtomicU32], id: ParticipantId) -> bool {
     let Some(row) = registry::find(ids, id) else {
-        return true; // ids are not given out again while a trace of them can exist
+        // Ids are not given out again while a trace of them can exist. Who sweeps before it has one stands in a row of its own.
+        return id != stand_in() || !is_anybody_joining(own, ids);
     };
     let Ok(byte) = u32::try_from(row).map(layout::life_byte) else { return false };
     match liveness::is_held(own.as_fd(), byte) {
@@ -41,6 +43,20 @@ pub(crate) fn is_dead(own: &OwnedFd, ids: &[AtomicU32], id: ParticipantId) -> bo
         Ok(true) => registry::find(ids, id) != Some(row),
         Err(_) => false, // cannot tell: never taken for dead
     }
+}
+
+/// The id of whoever has none yet and sweeps. Locks that it takes are its own as long as a newcomer is alive.
+const fn stand_in() -> ParticipantId {
+    match ParticipantId::new(ParticipantId::MASK) {
+        Some(id) => id,
+        None => panic!("the mask is an id"),
+    }
+}
+
+/// Whether somebody holds a row without an id.
+fn is_anybody_joining(own: &OwnedFd, ids: &[AtomicU32]) -> bool {
+    let vacant = (0..).zip(ids).filter(|(_, id)| id.load(Ordering::Relaxed) == 0);
+    vacant.into_iter().any(|(row, _)| liveness::is_held(own.as_fd(), layout::life_byte(row)).unwrap_or(true))
 }
 
 /// Who sweeps before having an id: all it does is ask about lives.
@@ -69,8 +85,7 @@ pub(crate) fn take_id(
     row: u32,
 ) -> Result<ParticipantId> {
     let taken = registry.take_id(|half| {
-        let Some(stand_in) = ParticipantId::new(ParticipantId::MASK) else { return false };
-        let newcomer = Newcomer { own, ids, stand_in };
+        let newcomer = Newcomer { own, ids, stand_in: stand_in() };
         if ground.sweep(&newcomer, row).is_err() {
             return false;
         }
@@ -118,17 +133,18 @@ impl Ground<'_> {
     /// Removes every trace of the dead, for the participant in `row`. The number of traces.
     pub(crate) fn sweep(&self, life: &impl Liveness, row: u32) -> Result<u32> {
         let alone = self.region.part(self.header.plan.body_start, self.header.plan.body_len)?;
-        let mut traces = sweep(&alone, self.header.kind, self.header.shape, life)?;
+        let mut traces = self.sweep_body(&alone, self.header.kind, self.header.shape, life, true)?;
         for number in 0..self.catalog.entries().len() {
-            traces = traces.saturating_add(self.sweep_object(number, life, row)?);
+            traces = traces.saturating_add(self.sweep_object(number, life, row, true)?);
         }
         traces = traces.saturating_add(self.catalog.recover(life));
         Ok(traces.saturating_add(self.arena.map_or(0, |arena| arena.sweep(life))))
     }
 
     /// Removes every trace of the dead from the object of this number. It is held meanwhile: its memory must not become
-    /// another's. One that was removed is left as it is, since nobody looks at it any more.
-    pub(crate) fn sweep_object(&self, number: usize, life: &impl Liveness, row: u32) -> Result<u32> {
+    /// another's. One that was removed is left as it is, since nobody looks at it any more. `all`: also what its next user
+    /// would find, and what it takes long to look for.
+    pub(crate) fn sweep_object(&self, number: usize, life: &impl Liveness, row: u32, all: bool) -> Result<u32> {
         let entry = self.catalog.entry(number)?;
         let state = entry.slot.look();
         if !state.is_alive() || !self.catalog.hold(number, state, row as usize) {
@@ -136,20 +152,37 @@ impl Ground<'_> {
         }
         let swept = entry.described().and_then(|found| {
             let body = self.arena.map(|arena| arena.region(found.block)).transpose()?;
-            body.map_or(Ok(0), |body| sweep(&body.part(0, found.body_len)?, found.kind, found.shape, life))
+            body.map_or(Ok(0), |body| {
+                self.sweep_body(&body.part(0, found.body_len)?, found.kind, found.shape, life, all)
+            })
         });
         self.catalog.let_go(number, row as usize);
         swept
+    }
+
+    fn sweep_body(
+        &self,
+        body: &Region,
+        kind: ObjectKind,
+        shape: [u64; 4],
+        life: &impl Liveness,
+        all: bool,
+    ) -> Result<u32> {
+        match (kind, self.arena) {
+            (ObjectKind::Dict, Some(arena)) => table_reap::sweep(body, shape, arena, life, all),
+            (ObjectKind::Dict, None) => Err(bad_shape(kind, shape)),
+            _ => sweep(body, kind, shape, life),
+        }
     }
 
     /// After a death: the single object, what is known to have been held by the dead, and whatever waits to be freed. What
     /// makes no sense is left to whoever uses it.
     pub(crate) fn reap(&self, held: &[usize], life: &impl Liveness, row: u32) {
         if let Ok(alone) = self.region.part(self.header.plan.body_start, self.header.plan.body_len) {
-            let _ = sweep(&alone, self.header.kind, self.header.shape, life);
+            let _ = self.sweep_body(&alone, self.header.kind, self.header.shape, life, false);
         }
         for &number in held {
-            let _ = self.sweep_object(number, life, row);
+            let _ = self.sweep_object(number, life, row, false);
         }
         self.catalog.recover(life);
         if let Some(arena) = self.arena {
@@ -201,6 +234,7 @@ impl Ground<'_> {
         match kind {
             ObjectKind::Queue => spill::refers(&body, shape, key, block),
             ObjectKind::List => list::refers(&body, shape, arena, key, block),
+            ObjectKind::Dict => table_reap::refers(&body, shape, arena, key, block),
             _ => None,
         }
     }
@@ -210,7 +244,8 @@ impl Ground<'_> {
 fn sweep(body: &Region, kind: ObjectKind, shape: [u64; 4], life: &impl Liveness) -> Result<u32> {
     let [first, ..] = shape;
     match kind {
-        ObjectKind::Empty => Ok(0),
+        // Tables need the arena: see `sweep_body`.
+        ObjectKind::Empty | ObjectKind::Dict => Ok(0),
         ObjectKind::Lock => Ok(body.place::<RawLock>(0)?.recover(life)),
         ObjectKind::Mutex => Ok(body.place::<Version>(0)?.recover(life)),
         ObjectKind::Value if first <= 8 => Ok(0),

@@ -90,7 +90,7 @@ impl Current {
 
 /// Seats of the first kind: each belongs to one living thread at a time, who needs no exchange to sit down, and is lent
 /// when it is free. The others are anybody's.
-const OWN: u32 = 16;
+pub(crate) const OWN: u32 = 16;
 
 /// The seats of the first kind that belong to somebody, one bit each: for all segments.
 static OWNED: AtomicU32 = AtomicU32::new(!((1 << OWN) - 1));
@@ -101,8 +101,8 @@ fn own_one() -> Option<u32> {
     // Bounded: another thread got one each time, and when there is none left it ends.
     while owned != u32::MAX {
         let lowest = owned.trailing_ones();
-        // Relaxed: what is in a seat is ordered by its own words.
-        match OWNED.compare_exchange(owned, owned | 1 << lowest, Relaxed, Relaxed) {
+        // What is in a seat is ordered by its own words; a desk (`segment/table_desks.rs`) by this.
+        match OWNED.compare_exchange(owned, owned | 1 << lowest, crate::order!(seat_inherit, AcqRel), Relaxed) {
             Ok(_) => return Some(lowest),
             Err(now) => owned = now,
         }
@@ -138,13 +138,14 @@ impl Usual {
 impl Drop for Usual {
     fn drop(&mut self) {
         if self.0.get() < OWN {
-            OWNED.fetch_and(!(1 << self.0.get()), Relaxed);
+            OWNED.fetch_and(!(1 << self.0.get()), crate::order!(seat_inherit, AcqRel));
         }
     }
 }
 
+/// The seat that this thread tries first. One below [`OWN`] is no other living thread's; what its last bearer wrote is seen.
 #[inline]
-fn usual() -> u32 {
+pub(crate) fn usual() -> u32 {
     MINE.try_with(Usual::index).unwrap_or(OWN)
 }
 

@@ -1,0 +1,136 @@
+//! Which desk of a table a thread of this process writes at. Private memory.
+//!
+//! Threads that have a seat of their own (`segment/seats.rs`) have a desk of their own too, as long as there are desks that
+//! nobody has; so they sit down without an exchange. All others take turns at those that are left, of which each process has
+//! one for sure: that of its row.
+
+#![allow(dead_code)] // the handles of dictionaries use it as they come
+
+use crate::error::{Error, Kind, Result};
+use crate::participant::Liveness;
+use crate::raw::table::{Store, Table as Machine};
+use crate::raw::table_desk::Desk;
+use crate::segment::seats::{self, OWN, SEATS};
+use crate::segment::table_shelf::error_of;
+use crate::sync::{AtomicU32, Ordering::Relaxed};
+
+/// What a process has of a table's desks.
+pub(crate) struct Desks {
+    places: [Place; SEATS],
+    row: usize,
+    rows: usize,
+}
+
+#[derive(Default)]
+struct Place {
+    /// One more than the number of the desk; 0: none yet.
+    desk: AtomicU32,
+    /// Whether somebody sits there who has to share.
+    busy: AtomicU32,
+}
+
+/// A desk that is ours until this is dropped.
+pub(crate) struct Sitting<'a> {
+    pub desk: &'a Desk,
+    shared: Option<&'a AtomicU32>,
+}
+
+impl Drop for Sitting<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(busy) = self.shared {
+            busy.store(0, crate::order!(seat_leave, Release));
+        }
+    }
+}
+
+/// How often a thread looks for a desk to share before it says that there is none.
+const LOOKS: u32 = 100_000;
+
+impl Desks {
+    /// None yet, of the process in this row of so many.
+    pub(crate) fn new(row: usize, rows: usize) -> Self {
+        Self { places: [(); SEATS].map(|()| Place::default()), row, rows }
+    }
+
+    /// A desk for this thread.
+    #[inline(always)]
+    pub(crate) fn sit<'a, S: Store>(&'a self, machine: &Machine<'a, S>, life: &impl Liveness) -> Result<Sitting<'a>> {
+        let usual = seats::usual();
+        if usual < OWN
+            && let Some(place) = self.places.get(usual as usize)
+            && let Some(number) = place.desk.load(Relaxed).checked_sub(1)
+            && let Some(desk) = machine.desks.get(number as usize)
+        {
+            return Ok(Sitting { desk, shared: None });
+        }
+        self.sit_elsewhere(machine, life, usual)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sit_elsewhere<'a, S: Store>(
+        &'a self,
+        machine: &Machine<'a, S>,
+        life: &impl Liveness,
+        usual: u32,
+    ) -> Result<Sitting<'a>> {
+        let anybodys = self.rows.min(machine.desks.len())..machine.desks.len();
+        let take = |place: &Place, among| -> Result<Option<&'a Desk>> {
+            let known = place.desk.load(Relaxed).checked_sub(1);
+            let number = match known {
+                Some(number) => Some(number as usize),
+                None => machine.take_desk(life, among).map_err(error_of)?,
+            };
+            let desk = number.and_then(|number| machine.desks.get(number));
+            if let (Some(number), Some(_)) = (number, desk) {
+                place.desk.store(number as u32 + 1, Relaxed);
+            }
+            Ok(desk)
+        };
+        if usual < OWN
+            && let Some(place) = self.places.get(usual as usize)
+            && let Some(desk) = take(place, anybodys.clone())?
+        {
+            return Ok(Sitting { desk, shared: None });
+        }
+        for look in 0..LOOKS {
+            let shared = SEATS as u32 - OWN;
+            let nth = usual.wrapping_add(look) % shared;
+            let place = self.places.get((OWN + nth) as usize).ok_or_else(none_left)?;
+            if place.busy.swap(1, crate::order!(seat_take, Acquire)) == 0 {
+                let among = if nth == 0 { self.row..self.row + 1 } else { anybodys.clone() };
+                let sitting = |desk| Sitting { desk, shared: Some(&place.busy) };
+                match take(place, among) {
+                    Ok(Some(desk)) => return Ok(sitting(desk)),
+                    other => {
+                        place.busy.store(0, crate::order!(seat_leave, Release));
+                        other?;
+                    }
+                }
+            }
+            if look > 2 * shared {
+                std::thread::yield_now();
+            }
+        }
+        Err(none_left())
+    }
+
+    /// Gives all desks to whoever comes. Nobody writes any more.
+    pub(crate) fn leave(&self, all: &[Desk]) {
+        for place in &self.places {
+            if let Some(number) = place.desk.load(Relaxed).checked_sub(1)
+                && let Some(desk) = all.get(number as usize)
+                && !desk.is_busy()
+            {
+                place.desk.store(0, Relaxed);
+                desk.leave();
+            }
+        }
+    }
+}
+
+#[cold]
+fn none_left() -> Error {
+    Kind::TableFull { what: "the desks of the dictionary" }.into()
+}

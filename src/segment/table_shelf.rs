@@ -1,0 +1,299 @@
+//! Where a table's lines and records are: from a bucket's number, a link or a reference to the words themselves.
+//!
+//! Everything that is followed is held against private bounds: the first buckets are a part of the body, all the rest
+//! lies in the pages that this process knows to be backed. No page table is asked, and no word of a block: that a reference
+//! leads to a record is known only once the bucket's header is seen unchanged, and until then any words will do.
+//!
+//! ```text
+//! record   0  length of the key u32 | length of the value u32
+//!          8  key, filled up with zeros to whole words
+//!             value, the same
+//! ```
+
+#![allow(dead_code)] // the handles of dictionaries use it as they come
+
+use crate::error::{Error, Kind, Result};
+use crate::participant::{Liveness, ParticipantId};
+use crate::raw::blocks::BlockRef;
+use crate::raw::hash::KeyedHash;
+use crate::raw::table::{Store, Table as Machine, TableHead, Trouble};
+use crate::raw::table_desk::Desk;
+use crate::raw::table_line::{PairLine, RecordLine};
+use crate::raw::table_word::{Extent, Line};
+use crate::segment::access::{self, Placed, Region, Shared, Window};
+use crate::segment::arena::Arena;
+use crate::segment::plain::words_for;
+use crate::segment::spans::UNIT;
+use crate::segment::table_plan::{DESKS_AT, LINE, PIECES, PIECES_AT, SECRETS, SECRETS_AT, TablePlan, piece_of};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// A table's parts, resolved once.
+pub(crate) struct Shelf<L> {
+    pub plan: TablePlan,
+    pub head: Placed<TableHead>,
+    pub desks: Placed<[Desk]>,
+    pub hash: KeyedHash,
+    pieces: Placed<[AtomicU32]>,
+    lines: Placed<[L]>,
+    window: Window,
+    /// An [`Extent`] that was right once.
+    seen: AtomicU64,
+}
+
+/// A kind of line in shared memory.
+pub(crate) trait Kept: Line + Shared + Sync + 'static {
+    /// The hash of the key in a slot.
+    fn hash_at(&self, slot: u32, shelf: &Shelf<Self>, under: &impl Under) -> Option<u64>
+    where
+        Self: Sized;
+}
+
+/// What lies under a table: who asks about lives, and whose blocks its records are.
+pub(crate) trait Under: Liveness {
+    fn arena(&self) -> Option<&Arena>;
+}
+
+/// Who recovers or only looks at a table without a handle on it.
+pub(crate) struct Bare<'a, V> {
+    pub life: &'a V,
+    pub arena: Option<&'a Arena>,
+}
+
+impl<V: Liveness> Under for Bare<'_, V> {
+    fn arena(&self) -> Option<&Arena> {
+        self.arena
+    }
+}
+
+impl<V: Liveness> Liveness for Bare<'_, V> {
+    fn me(&self) -> ParticipantId {
+        self.life.me()
+    }
+    fn is_dead(&self, id: ParticipantId) -> bool {
+        self.life.is_dead(id)
+    }
+    fn is_over(&self) -> bool {
+        self.life.is_over()
+    }
+}
+
+/// A shelf with what is under it.
+pub(crate) struct Standing<'a, L, U> {
+    pub shelf: &'a Shelf<L>,
+    pub under: &'a U,
+}
+
+/// A record, as long as it is one.
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'a> {
+    key_len: u32,
+    value_len: u32,
+    /// Behind the lengths.
+    words: &'a [AtomicU64],
+}
+
+impl<L: Kept> Shelf<L> {
+    pub(crate) fn resolve(plan: TablePlan, body: &Region, arena: &Arena) -> Result<Self> {
+        let words: &[AtomicU64] = body.places(SECRETS_AT, SECRETS)?;
+        let secrets = core::array::from_fn(|i| words.get(i).map_or(0, |word| word.load(Relaxed)));
+        Ok(Self {
+            plan,
+            head: body.placed(0)?,
+            desks: body.placed_slice(DESKS_AT, plan.desks.into())?,
+            hash: KeyedHash::new(plan.hash, secrets),
+            pieces: body.placed_slice(PIECES_AT, PIECES)?,
+            lines: body.placed_slice(plan.lines(), 1 << plan.first)?,
+            window: arena.growth().window()?,
+            seen: AtomicU64::new(Extent::new(1 << plan.first).bits()),
+        })
+    }
+
+    /// The machine, over these lines.
+    #[inline(always)]
+    pub(crate) fn machine<'a, U: Under>(&'a self, standing: &'a Standing<'a, L, U>) -> Machine<'a, Standing<'a, L, U>> {
+        Machine { head: &self.head, desks: &self.desks, store: standing, seen: &self.seen, first: self.plan.first }
+    }
+
+    /// Structs at an offset from the first page.
+    #[inline(always)]
+    fn places<T: Shared>(&self, under: &impl Under, offset: u64, count: u64) -> Option<&[T]> {
+        match self.window.places(offset, count) {
+            None => self.places_beyond(under, offset, count),
+            found => found,
+        }
+    }
+
+    /// Others may have made more pages than we knew of.
+    #[cold]
+    #[inline(never)]
+    fn places_beyond<T: Shared>(&self, under: &impl Under, offset: u64, count: u64) -> Option<&[T]> {
+        let growth = under.arena()?.growth();
+        // Asks the file only if what is known of it does not suffice.
+        growth.places::<T>(offset, count).ok()?;
+        self.window.extend(growth.committed() * crate::segment::layout::PAGE);
+        self.window.places(offset, count)
+    }
+
+    #[inline(always)]
+    fn line(&self, under: &impl Under, offset: u64) -> Option<&L> {
+        self.places(under, offset, 1)?.first()
+    }
+
+    #[inline(always)]
+    fn bucket(&self, under: &impl Under, index: u64) -> Option<&L> {
+        match self.lines.get(index as usize) {
+            None => self.later_bucket(under, index),
+            found => found,
+        }
+    }
+
+    #[inline(always)]
+    fn later_bucket(&self, under: &impl Under, index: u64) -> Option<&L> {
+        let (piece, at) = piece_of(index);
+        let unit = self.pieces.get(piece as usize)?.load(crate::order!(table_piece_look, Acquire));
+        if unit == 0 { None } else { self.line(under, u64::from(unit) * UNIT + at * LINE) }
+    }
+
+    /// The record at a unit, if there can be one.
+    #[inline(always)]
+    pub(crate) fn record(&self, under: &impl Under, unit: u32) -> Option<Record<'_>> {
+        let offset = u64::from(unit) * UNIT;
+        let lengths = self.places::<AtomicU64>(under, offset, 1)?.first()?.load(Relaxed);
+        let (key_len, value_len) = (lengths as u32, (lengths >> 32) as u32);
+        let words = words_for(key_len as usize) + words_for(value_len as usize);
+        let words = self.places(under, offset + 8, words as u64)?;
+        (unit != 0).then_some(Record { key_len, value_len, words })
+    }
+
+    /// Asks the processor for the line of a bucket.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, under: &impl Under, hash: u64) {
+        if let Some(line) = self.bucket(under, Extent::from_bits(self.seen.load(Relaxed)).bucket(hash)) {
+            access::prefetch(core::slice::from_ref(line), 0);
+        }
+    }
+
+    /// The line of a bucket, as it was guessed.
+    #[inline(always)]
+    pub(crate) fn guessed(&self, under: &impl Under, hash: u64) -> Option<&L> {
+        self.bucket(under, Extent::from_bits(self.seen.load(Relaxed)).bucket(hash))
+    }
+}
+
+impl<L: Kept, U: Under> Store for Standing<'_, L, U> {
+    type Line = L;
+
+    #[inline(always)]
+    fn bucket(&self, index: u64) -> Option<&L> {
+        self.shelf.bucket(self.under, index)
+    }
+
+    #[inline]
+    fn chained(&self, link: u32) -> Option<&L> {
+        if link == 0 { None } else { self.shelf.line(self.under, u64::from(link) * UNIT) }
+    }
+
+    fn hash_at(&self, line: &L, slot: u32) -> Option<u64> {
+        line.hash_at(slot, self.shelf, self.under)
+    }
+
+    #[inline]
+    fn generation(&self, unit: u32) -> Option<u64> {
+        self.under.arena()?.generation_of(unit.into())
+    }
+
+    #[inline]
+    fn free(&self, unit: u32, generation: u64) {
+        if let Some(arena) = self.under.arena() {
+            arena.free(self.under, BlockRef { unit: unit.into(), generation });
+        }
+    }
+
+    fn piece(&self, index: u32) -> Option<&AtomicU32> {
+        self.shelf.pieces.get(index as usize)
+    }
+
+    fn disown(&self, link: u32) {
+        if let Some(arena) = self.under.arena()
+            && let Some(generation) = arena.generation_of(link.into())
+        {
+            arena.settle(BlockRef { unit: link.into(), generation });
+        }
+    }
+}
+
+impl Kept for PairLine {
+    fn hash_at(&self, slot: u32, shelf: &Shelf<Self>, _: &impl Under) -> Option<u64> {
+        Some(shelf.hash.word(self.key(slot)))
+    }
+}
+
+impl Kept for RecordLine {
+    fn hash_at(&self, slot: u32, shelf: &Shelf<Self>, under: &impl Under) -> Option<u64> {
+        shelf.record(under, self.follow(slot)).map(|record| record.hash(&shelf.hash))
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Bytes of the block for a record, if there can be one of these lengths.
+    #[inline(always)]
+    pub(crate) fn block_len(key_len: usize, value_len: usize) -> Option<u64> {
+        let fits = u32::try_from(key_len).is_ok() && u32::try_from(value_len).is_ok();
+        fits.then(|| 8 + 8 * (words_for(key_len) + words_for(value_len)) as u64)
+    }
+
+    /// Whether the key is this one.
+    #[inline(always)]
+    pub(crate) fn has_key(&self, key: &[u8]) -> bool {
+        if self.key_len as usize != key.len() {
+            return false;
+        }
+        let (whole, rest) = key.as_chunks::<8>();
+        let differ = self
+            .words
+            .iter()
+            .zip(whole)
+            .fold(0, |differ, (word, bytes)| differ | (word.load(Relaxed) ^ u64::from_ne_bytes(*bytes)));
+        let last = |word: &AtomicU64| {
+            let word = word.load(Relaxed).to_ne_bytes();
+            rest.iter().zip(word).all(|(a, b)| *a == b)
+        };
+        differ == 0 && (rest.is_empty() || self.words.get(whole.len()).is_some_and(last))
+    }
+
+    /// The key's words, the last one filled up with zeros, and its bytes.
+    #[inline(always)]
+    pub(crate) fn key(&self) -> (&'a [AtomicU64], usize) {
+        (self.words.get(..words_for(self.key_len as usize)).unwrap_or_default(), self.key_len as usize)
+    }
+
+    /// The value's words, and its bytes.
+    #[inline(always)]
+    pub(crate) fn value(&self) -> (&'a [AtomicU64], usize) {
+        (self.words.get(words_for(self.key_len as usize)..).unwrap_or_default(), self.value_len as usize)
+    }
+
+    pub(crate) fn hash(&self, hash: &KeyedHash) -> u64 {
+        let word =
+            |at: usize| self.words.get(at).map_or(0, |word| u64::from_le_bytes(word.load(Relaxed).to_ne_bytes()));
+        hash.words(self.key_len as usize, word)
+    }
+}
+
+/// The tag of a hash.
+#[inline(always)]
+pub(in crate::segment) const fn tag_of(hash: u64) -> u8 {
+    (hash >> 56) as u8
+}
+
+/// What a machine's trouble is for whoever called.
+#[cold]
+pub(crate) fn error_of(trouble: Trouble) -> Error {
+    match trouble {
+        Trouble::Corrupt(how) => Error::corrupt("the dictionary", format!("{how} makes no sense")),
+        Trouble::Contended => Kind::Contended { what: "a bucket of the dictionary", rounds: 100_000 }.into(),
+        Trouble::Over => Kind::Removed { what: "the dictionary" }.into(),
+        // Callers see to both.
+        Trouble::NeedsLines(_) | Trouble::NoRoom => Error::corrupt("the dictionary", "it has no room for a line"),
+    }
+}

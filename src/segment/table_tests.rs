@@ -1,0 +1,258 @@
+//! The table against a plain model of it, in one process.
+
+use crate::participant::Liveness;
+use crate::raw::hash::HashKind;
+use crate::raw::table_line::{PairLine, RecordLine};
+use crate::segment::body::{Blueprint, Body};
+use crate::segment::layout::ObjectKind;
+use crate::segment::open::Segment;
+use crate::segment::plain;
+use crate::segment::table::{Put, Table, When};
+use crate::segment::table_plan::{Bucket, TableOptions, TablePlan};
+use crate::segment::table_shelf::Kept;
+use crate::segment::tag::TypeTag;
+use std::collections::{BTreeMap, HashMap};
+
+fn table<L: Kept>(bucket: Bucket, hash: HashKind, capacity: u64) -> Table<L> {
+    let plan = TablePlan::new(&TableOptions { bucket, hash, capacity, limit: 0, rows: 64 });
+    let blueprint = Blueprint { body_len: plan.body_len(), shape: plan.shape(), arena: [1 << 30, 1 << 20] };
+    let body = Body::make_alone(ObjectKind::Dict, TypeTag::NONE, &blueprint).unwrap();
+    Table::<L>::fill(&body).unwrap();
+    Table::attach(body, bucket).unwrap()
+}
+
+fn words(capacity: u64) -> Table<PairLine> {
+    table(Bucket::Words, HashKind::Fold2, capacity)
+}
+
+fn records(capacity: u64) -> Table<RecordLine> {
+    table(Bucket::Records, HashKind::Fold2, capacity)
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+fn all_words(table: &Table<PairLine>) -> BTreeMap<u64, u64> {
+    let (mut all, buckets) = (BTreeMap::new(), table.buckets());
+    for family in 0..buckets {
+        let each = |key, value| assert_eq!(all.insert(key, value), None, "{key} twice");
+        table.scan_words(family, buckets, each).unwrap();
+    }
+    all
+}
+
+fn all_records(table: &Table<RecordLine>) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let (mut all, buckets) = (BTreeMap::new(), table.buckets());
+    for family in 0..buckets {
+        let each =
+            |key: &[u8], value: &[u8]| assert_eq!(all.insert(key.to_vec(), value.to_vec()), None, "{key:?} twice");
+        table.scan(family, buckets, each).unwrap();
+    }
+    all
+}
+
+fn read(table: &Table<RecordLine>, key: &[u8]) -> Option<Vec<u8>> {
+    let copy = |words: &[_], len| {
+        let mut bytes = vec![0; len];
+        plain::copy_out(words, &mut bytes);
+        bytes
+    };
+    table.get(key, copy).unwrap()
+}
+
+#[test]
+fn words_are_what_a_map_says() {
+    for hash in [HashKind::Fold2, HashKind::SipHash13] {
+        let (table, mut model, mut random) = (table(Bucket::Words, hash, 0), HashMap::new(), Random(7));
+        for step in 0..60_000_u64 {
+            let (key, value) = (random.below(4000) << (random.below(4) * 8), random.below(1 << 40));
+            let now = model.get(&key).copied();
+            let when =
+                [When::Always, When::Absent, When::Present, When::Equals(now.unwrap_or(3))][random.below(4) as usize];
+            let done = match when {
+                When::Always => true,
+                When::Absent => now.is_none(),
+                When::Present => now.is_some(),
+                When::Equals(expected) => now == Some(expected),
+            };
+            let removes = random.below(3) == 0;
+            let put = if removes { table.remove_word(key, when) } else { table.put_word(key, value, when) }.unwrap();
+            let expected = match (now, done, removes) {
+                (now, false, _) => Put::Refused(now),
+                (None, true, true) => Put::Refused(None),
+                (None, true, false) => Put::Inserted,
+                (Some(old), true, _) => Put::Replaced(old),
+            };
+            assert_eq!(put, expected, "step {step}");
+            if done && removes {
+                model.remove(&key);
+            } else if done {
+                model.insert(key, value);
+            }
+            assert_eq!(table.get_word(key).unwrap(), model.get(&key).copied());
+        }
+        assert_eq!(table.len(), model.len() as u64);
+        assert_eq!(all_words(&table), model.into_iter().collect());
+        assert!(table.buckets() > 1000, "{}", table.buckets());
+    }
+}
+
+#[test]
+fn records_are_what_a_map_says() {
+    let (table, mut model, mut random) = (records(0), HashMap::<Vec<u8>, Vec<u8>>::new(), Random(9));
+    for step in 0..60_000_u64 {
+        let key = format!("{:0width$}", random.below(5000), width = random.below(2) as usize * 20).into_bytes();
+        let value = vec![step as u8; random.below(if step % 500 == 0 { 20_000 } else { 300 }) as usize];
+        let now = model.get(&key).cloned();
+        let expected = now.clone().unwrap_or_default();
+        let which = random.below(4) as usize;
+        let when = [When::Always, When::Absent, When::Present, When::Equals(&expected[..])][which];
+        let done = [true, now.is_none(), now.is_some(), now.is_some()][which];
+        let mut old = Vec::new();
+        let removes = random.below(3) == 0;
+        let put = match removes {
+            true => table.remove(&key, when, Some(&mut old)),
+            false => table.put(&key, &value, when, Some(&mut old)),
+        };
+        match put.unwrap() {
+            Put::Inserted => assert!(done && now.is_none() && !removes),
+            Put::Replaced(()) => assert!(done && now.as_ref() == Some(&old)),
+            Put::Refused(there) => {
+                assert!(!done || removes && now.is_none(), "{step}");
+                assert_eq!(there.map(|()| old), now);
+            }
+        }
+        if done && removes {
+            model.remove(&key);
+        } else if done {
+            model.insert(key.clone(), value);
+        }
+        assert_eq!(read(&table, &key), model.get(&key).cloned());
+    }
+    assert_eq!(table.len(), model.len() as u64);
+    assert_eq!(all_records(&table), model.into_iter().collect());
+    assert!(table.buckets() > 400);
+}
+
+#[test]
+fn memory_of_what_was_removed_is_used_again() {
+    let table = records(0);
+    let used = || table.body().attachment().arena().unwrap().usage().used;
+    let fill = |value: &[u8]| {
+        for i in 0..5000_u64 {
+            assert_eq!(table.put(&i.to_le_bytes(), value, When::Always, None).unwrap(), Put::Inserted);
+        }
+    };
+    let clear = || {
+        for i in 0..5000_u64 {
+            assert_eq!(table.remove(&i.to_le_bytes(), When::Always, None).unwrap(), Put::Replaced(()));
+        }
+        assert_eq!(table.len(), 0);
+    };
+    fill(&[1; 100]);
+    clear();
+    let before = used();
+    for round in 0..20 {
+        fill(&[round; 100]);
+        clear();
+    }
+    assert!(used() <= before + 64 * 16, "{before}, then {}", used());
+}
+
+#[test]
+fn all_that_a_removed_table_had_is_free() {
+    let segment = Segment::anonymous(64 << 20).unwrap();
+    let used = || segment.attachment().arena().unwrap().usage().used;
+    let before = used();
+    for bucket in [Bucket::Words, Bucket::Records] {
+        let plan = TablePlan::new(&TableOptions { bucket, hash: HashKind::Fold2, capacity: 0, limit: 0, rows: 64 });
+        let blueprint = Blueprint { body_len: plan.body_len(), shape: plan.shape(), arena: [0; 2] };
+        let draft =
+            crate::segment::object::Draft::new(&segment, None, ObjectKind::Dict, &TypeTag::NONE, &blueprint).unwrap();
+        match bucket {
+            Bucket::Words => {
+                Table::<PairLine>::fill(&draft.body().unwrap()).unwrap();
+                let table = Table::<PairLine>::attach(draft.publish().unwrap(), bucket).unwrap();
+                (0..20_000).for_each(|i| assert_eq!(table.put_word(i, i, When::Always).unwrap(), Put::Inserted));
+            }
+            Bucket::Records => {
+                Table::<RecordLine>::fill(&draft.body().unwrap()).unwrap();
+                let table = Table::<RecordLine>::attach(draft.publish().unwrap(), bucket).unwrap();
+                let put = |i: u64| table.put(&i.to_le_bytes(), &[5; 50], When::Always, None).unwrap();
+                (0..20_000).for_each(|i| assert_eq!(put(i), Put::Inserted));
+            }
+        }
+        assert_eq!(used(), before, "{bucket:?}");
+    }
+}
+
+#[test]
+fn threads_see_old_or_new_while_it_grows() {
+    let words = words(0);
+    let records = records(0);
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let (words, records) = (words.clone(), records.clone());
+            scope.spawn(move || {
+                for i in 0..8000 {
+                    let key = i * 4 + thread;
+                    assert_eq!(words.put_word(key, key, When::Always).unwrap(), Put::Inserted);
+                    let value = key.to_le_bytes().repeat(1 + key as usize % 9);
+                    assert_eq!(records.put(&key.to_le_bytes(), &value, When::Always, None).unwrap(), Put::Inserted);
+                    // What everybody changes all the time is there all the time, and whole.
+                    let hot = (i as u32 % 7).to_le_bytes();
+                    let filled = [thread as u8 + 1].repeat(64 + i as usize % 3 * 64);
+                    records.put(&hot, &filled, When::Always, None).unwrap();
+                    let found = read(&records, &hot).unwrap();
+                    assert!(found.iter().all(|byte| *byte == found[0]), "torn");
+                    let back = key - i % 5 * 4 * i.min(1);
+                    assert_eq!(words.get_word(back).unwrap(), Some(back));
+                    if i % 3 == 0 && i > 100 {
+                        assert_eq!(words.remove_word(key, When::Always).unwrap(), Put::Replaced(key));
+                        words.put_word(key, key, When::Absent).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!((words.len(), all_words(&words).len()), (32_000, 32_000));
+    for key in 0..32_000_u64 {
+        assert_eq!(words.get_word(key).unwrap(), Some(key));
+        assert!(read(&records, &key.to_le_bytes()).is_some());
+    }
+}
+
+/// The words of a table, by `docs/format.md`.
+#[test]
+fn a_table_stands_as_the_page_says() {
+    let at =
+        |body: &Body, at: u64| body.place::<crate::sync::AtomicU64>(at).unwrap().load(crate::sync::Ordering::Relaxed);
+    let table = words(0);
+    assert_eq!((table.body().shape(), table.buckets()), ([0, 5 | 128 << 32, 0, 0], 32));
+    table.put_word(7, 70, When::Always).unwrap();
+    let (body, id) = (table.body(), u64::from(table.body().attachment().me().get()));
+    let lines = 7680 + 128 * 128;
+    let bucket = lines + 64 * (table.hash_word(7) & 31);
+    assert_eq!([0, 8, 16, 24].map(|word| at(body, bucket + word)), [1 << 32 | 1 << 23, 0, 7, 70]);
+    let desk = (0..128).map(|i| 7680 + 128 * i).find(|desk| at(body, *desk) != 0).unwrap();
+    assert_eq!([0, 8, 24, 32].map(|word| at(body, desk + word)), [id, 1, 0, (bucket - lines) / 64]);
+    assert!(at(body, 384) != 0 && at(body, 392) != 0, "secrets");
+
+    let table = records(0);
+    table.put(b"a longer key", b"value", When::Always, None).unwrap();
+    let (body, hash) = (table.body(), table.hash(b"a longer key"));
+    let bucket = lines + 64 * (hash & 31);
+    assert_eq!((at(body, bucket), at(body, bucket + 8)), (1 << 39 | 1 << 23, hash >> 56));
+    let unit = at(body, bucket + 24) & 0xffff_ffff;
+    let record = body.attachment().arena().unwrap().growth().places::<crate::sync::AtomicU64>(32 * unit, 4).unwrap();
+    let words = [0, 1, 2, 3].map(|i: usize| record[i].load(crate::sync::Ordering::Relaxed).to_le_bytes());
+    assert_eq!(words.concat(), [&[12, 0, 0, 0, 5, 0, 0, 0], &b"a longer key"[..], &[0; 4], b"value", &[0; 3]].concat());
+}

@@ -1,0 +1,207 @@
+//! A table whose keys and values are words: they stand in the buckets, and a value is replaced by one store.
+
+#![allow(dead_code)] // the handles of dictionaries use it as they come
+
+use crate::error::Result;
+use crate::raw::table::{Asked, Trouble};
+use crate::raw::table_change::Spot;
+use crate::raw::table_line::PairLine;
+use crate::segment::table::{Put, Table, When};
+use crate::segment::table_shelf::error_of;
+
+/// A key that is looked for, and the value that was found.
+struct Wanted {
+    key: u64,
+    hash: u64,
+    value: u64,
+}
+
+impl Asked<PairLine> for Wanted {
+    #[inline(always)]
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    #[inline(always)]
+    fn candidates(&self, line: &PairLine, occupied: u32) -> u32 {
+        line.find(self.key, occupied)
+    }
+
+    #[inline(always)]
+    fn meets(&mut self, line: &PairLine, slot: u32) -> bool {
+        self.value = line.value(slot);
+        true
+    }
+}
+
+impl When<u64> {
+    #[inline(always)]
+    fn allows(self, now: Option<u64>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Absent => now.is_none(),
+            Self::Present => now.is_some(),
+            Self::Equals(value) => now == Some(value),
+        }
+    }
+}
+
+impl Table<PairLine> {
+    #[inline(always)]
+    pub(crate) fn hash_word(&self, key: u64) -> u64 {
+        self.inner().shelf.hash.word(key)
+    }
+
+    /// The value of a key. Writes nothing, and waits for nobody.
+    #[inline(always)]
+    pub(crate) fn get_word(&self, key: u64) -> Result<Option<u64>> {
+        let inner = self.inner();
+        let standing = inner.standing();
+        let mut wanted = Wanted { key, hash: inner.shelf.hash.word(key), value: 0 };
+        match inner.shelf.machine(&standing).find(&mut wanted) {
+            Ok(true) => Ok(Some(wanted.value)),
+            Ok(false) => Ok(None),
+            Err(trouble) => Err(error_of(trouble)),
+        }
+    }
+
+    /// Gives a key a value.
+    #[inline(always)]
+    pub(crate) fn put_word(&self, key: u64, value: u64, when: When<u64>) -> Result<Put<u64>> {
+        let inner = self.inner();
+        let life = inner.body.life()?;
+        let standing = inner.standing();
+        let machine = inner.shelf.machine(&standing);
+        let mut wanted = Wanted { key, hash: inner.shelf.hash.word(key), value: 0 };
+        let locked = machine.lock(life, wanted.hash).map_err(error_of)?;
+        match machine.locate(&locked, &mut wanted) {
+            Ok(Spot::Found(at)) => {
+                let allowed = when.allows(Some(wanted.value));
+                if allowed {
+                    at.line.set_value(at.slot, value);
+                }
+                machine.unlock(locked);
+                let old = wanted.value;
+                Ok(if allowed { Put::Replaced(old) } else { Put::Refused(Some(old)) })
+            }
+            Ok(Spot::Free(at)) if when.allows(None) => {
+                let sitting = match inner.desks.sit(&machine, life) {
+                    Ok(sitting) => sitting,
+                    Err(error) => {
+                        machine.unlock(locked);
+                        return Err(error);
+                    }
+                };
+                machine.insert(sitting.desk, locked, &at, |line, slot| line.fill(slot, key, value));
+                inner.after_insert(sitting.desk);
+                Ok(Put::Inserted)
+            }
+            Ok(Spot::Full(_)) if when.allows(None) => {
+                machine.unlock(locked);
+                self.put_behind(key, value, when)
+            }
+            Ok(_) => {
+                machine.unlock(locked);
+                Ok(Put::Refused(None))
+            }
+            Err(trouble) => {
+                machine.unlock(locked);
+                Err(error_of(trouble))
+            }
+        }
+    }
+
+    /// As [`put_word`](Self::put_word), when the chain may need a line.
+    #[cold]
+    #[inline(never)]
+    fn put_behind(&self, key: u64, value: u64, when: When<u64>) -> Result<Put<u64>> {
+        let inner = self.inner();
+        let life = inner.body.life()?;
+        let standing = inner.standing();
+        let machine = inner.shelf.machine(&standing);
+        let sitting = inner.desks.sit(&machine, life)?;
+        let mut wanted = Wanted { key, hash: inner.shelf.hash.word(key), value: 0 };
+        // Bounded: a second round has the line that the first one lacked.
+        for _ in 0..3 {
+            let locked = machine.lock(life, wanted.hash).map_err(error_of)?;
+            match machine.locate(&locked, &mut wanted) {
+                Ok(Spot::Full(last)) if when.allows(None) => {
+                    let fill = |line: &PairLine, slot| line.fill(slot, key, value);
+                    match machine.extend(sitting.desk, locked, last, fill) {
+                        Ok(()) => {
+                            inner.after_insert(sitting.desk);
+                            return Ok(Put::Inserted);
+                        }
+                        Err(Trouble::NeedsLines(_)) => inner.get_lines(sitting.desk, 2)?,
+                        Err(trouble) => return Err(error_of(trouble)),
+                    }
+                }
+                Ok(Spot::Free(at)) if when.allows(None) => {
+                    machine.insert(sitting.desk, locked, &at, |line, slot| line.fill(slot, key, value));
+                    inner.after_insert(sitting.desk);
+                    return Ok(Put::Inserted);
+                }
+                Ok(Spot::Found(at)) if when.allows(Some(wanted.value)) => {
+                    at.line.set_value(at.slot, value);
+                    machine.unlock(locked);
+                    return Ok(Put::Replaced(wanted.value));
+                }
+                Ok(Spot::Found(_)) => {
+                    machine.unlock(locked);
+                    return Ok(Put::Refused(Some(wanted.value)));
+                }
+                Ok(_) => {
+                    machine.unlock(locked);
+                    return Ok(Put::Refused(None));
+                }
+                Err(trouble) => {
+                    machine.unlock(locked);
+                    return Err(error_of(trouble));
+                }
+            }
+        }
+        Err(error_of(Trouble::Contended))
+    }
+
+    /// Takes a key's entry out. `Replaced`: it was there, and is not any more.
+    #[inline]
+    pub(crate) fn remove_word(&self, key: u64, when: When<u64>) -> Result<Put<u64>> {
+        let inner = self.inner();
+        let life = inner.body.life()?;
+        let standing = inner.standing();
+        let machine = inner.shelf.machine(&standing);
+        let sitting = inner.desks.sit(&machine, life)?;
+        let mut wanted = Wanted { key, hash: inner.shelf.hash.word(key), value: 0 };
+        let mut locked = machine.lock(life, wanted.hash).map_err(error_of)?;
+        let done = match machine.locate(&locked, &mut wanted) {
+            Ok(Spot::Found(at)) if when.allows(Some(wanted.value)) => {
+                machine.remove(sitting.desk, &mut locked, &at);
+                if at.link != 0 {
+                    machine.unlink(sitting.desk, &mut locked, at.link);
+                }
+                Ok(Put::Replaced(wanted.value))
+            }
+            Ok(Spot::Found(_)) => Ok(Put::Refused(Some(wanted.value))),
+            Ok(_) => Ok(Put::Refused(None)),
+            Err(trouble) => Err(error_of(trouble)),
+        };
+        machine.unlock(locked);
+        inner.after_remove(sitting.desk);
+        done
+    }
+
+    /// The entries of one family of buckets, of `buckets` that there were, each bucket as it was at one moment.
+    pub(crate) fn scan_words(&self, family: u64, buckets: u64, mut each: impl FnMut(u64, u64)) -> Result<()> {
+        let inner = self.inner();
+        let standing = inner.standing();
+        let machine = inner.shelf.machine(&standing);
+        let found = core::cell::RefCell::new(Vec::new());
+        self.family(family, buckets, |bucket| {
+            let begin = || found.borrow_mut().clear();
+            let read = |line: &PairLine, slot: u32| found.borrow_mut().push((line.key(slot), line.value(slot)));
+            let bits = machine.snapshot(bucket, begin, read).map_err(error_of)?;
+            found.borrow_mut().drain(..).for_each(|(key, value)| each(key, value));
+            Ok(bits)
+        })
+    }
+}
