@@ -60,8 +60,9 @@ pub use crate::handle::{
 };
 #[cfg(not(mutirao_model))]
 pub use crate::pool::{
-    AsCompleted, Pool, PoolBuilder, PoolStats, PostMortem, Progress, Report, Results, Task, TaskError, TaskId,
-    Unordered, WorkerLog, WorkerStats, as_completed, log_line, wait_all, wait_any, worker_log,
+    AsCompleted, Executor, Inline, Pool, PoolBuilder, PoolStats, PostMortem, Progress, Report, Results, Task,
+    TaskError, TaskId, Threads, Unordered, WorkerLog, WorkerStats, as_completed, log_line, wait_all, wait_any,
+    worker_log,
 };
 #[cfg(not(mutirao_model))]
 pub use crate::process::{Current, Death, Exit, Options, Parent, Process, Resource, Stdio, Zygote, init, testing};

@@ -84,7 +84,7 @@ impl<R> Slot<R> {
         true
     }
 
-    fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         let content = self.content.lock();
         content.result.is_some() || content.taken
     }

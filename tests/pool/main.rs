@@ -4,6 +4,7 @@ mutirao::testing::entry!();
 
 mod bad_input;
 mod deaths;
+mod executors;
 mod options;
 mod results;
 mod stage;
