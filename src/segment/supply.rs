@@ -20,7 +20,7 @@ use crate::segment::arena::Arena;
 use crate::segment::layout::PAGE;
 use crate::segment::seats::{Current, SEATS, Seated};
 use crate::segment::spans::{self, CLASSES, Cut, WORDS};
-use crate::sync::{AtomicU64, Ordering::Relaxed, Patience};
+use crate::sync::{AtomicU64, Ordering::Relaxed, Patience, fence};
 use crate::sys::clock;
 use std::time::Duration;
 
@@ -165,6 +165,8 @@ impl Arena {
             }
         };
         let base = pages.header.generations();
+        // Who still reads these pages as what they were sees, with a word that is written now, that they were given up.
+        fence(crate::order!(page_lay_out, Release));
         self.growth.place::<AtomicU64>(page * PAGE)?.store(base, Relaxed);
         lay_out(page, base)?;
         pages.take(page, run);
