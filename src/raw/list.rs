@@ -71,6 +71,10 @@ pub trait Blocks: Copy {
     fn slots(&self, chunk: ListWord, len: usize) -> Option<&[AtomicU64]>;
     /// Frees the block of an item or of a chunk. False: it was free already.
     fn free(&self, block: ListWord) -> bool;
+    /// As [`free`](Self::free), for one whose size is likely to be asked for next.
+    fn recycle(&self, block: ListWord) -> bool {
+        self.free(block)
+    }
     /// Takes the name of whoever announced it off the block.
     fn settle(&self, block: ListWord);
 }

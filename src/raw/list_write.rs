@@ -236,7 +236,7 @@ impl<B: Blocks> Writing<'_, B> {
         self.count();
         item.settled();
         if leaving.is_block() {
-            self.list.blocks.free(leaving);
+            self.list.blocks.recycle(leaving);
         }
         self.put();
         Ok(())

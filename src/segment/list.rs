@@ -140,6 +140,10 @@ impl<L: Liveness> Blocks for Memory<'_, L> {
         self.block(word).is_some_and(|block| self.arena.free(self.life, block))
     }
 
+    fn recycle(&self, word: ListWord) -> bool {
+        self.block(word).is_some_and(|block| self.arena.recycle(self.life, block))
+    }
+
     fn settle(&self, word: ListWord) {
         if let Some(block) = self.block(word) {
             self.arena.settle(block);
