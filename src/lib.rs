@@ -96,3 +96,8 @@ pub use sync::model;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;
+
+/// The programs of docs/processes.md.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/processes.md")]
+pub struct ReadmeOfProcesses;

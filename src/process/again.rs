@@ -5,11 +5,15 @@ use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 use crate::process::child::VARIABLE;
 use crate::sys::process::Child;
 use crate::sys::spawn::Program;
+
+/// Where a process finds its own program.
+const PROGRAM: &str = "/proc/self/exe";
 
 /// Runs this executable again. It finds the socket, whose number is above 2.
 pub(crate) fn run_again(
@@ -60,6 +64,11 @@ pub(crate) fn not_started(title: &str, error: io::Error) -> Error {
         Some(Errno::ACCESS | Errno::PERM) => Kind::Denied {
             what: what.into(),
             why: format!("{error}; this executable, and the directory that was asked for, must allow it").into(),
+        }
+        .into(),
+        Some(Errno::NOENT) if !Path::new(PROGRAM).exists() => Kind::NotFound {
+            what: PROGRAM.into(),
+            advice: "mount /proc: a child is this program, found by that path".into(),
         }
         .into(),
         _ => Error::io(what, error),

@@ -45,7 +45,7 @@ pub(crate) fn tie(parent: Arc<OwnedFd>, leash: OwnedFd) -> io::Result<()> {
         let _ = ready.send(());
         watch(&parent, &leash);
     };
-    std::thread::Builder::new().name("mutirao-lifeline".into()).stack_size(128 << 10).spawn(watch)?;
+    std::thread::Builder::new().name("mutirao-leash".into()).stack_size(128 << 10).spawn(watch)?;
     // The quick way: this thread takes a new table, and leaves the old one to that thread, which need not be waited for.
     let is_left = is_alone && limits::own_descriptors().is_ok();
     let _ = go.send(is_left);

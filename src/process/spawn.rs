@@ -360,3 +360,18 @@ impl<R> fmt::Debug for Process<R> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::death::Death;
+    use crate::process::zygote::Zygote;
+
+    #[test]
+    fn handles_of_processes_go_to_any_thread() {
+        fn check<T: Send + Sync>() {}
+        check::<Process<std::rc::Rc<()>>>();
+        check::<Death>();
+        check::<Zygote>();
+    }
+}

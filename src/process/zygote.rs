@@ -58,6 +58,7 @@ use crate::sys::socket::socket_pair;
 /// # Ok(()) }
 /// ```
 #[doc(alias = "forkserver")]
+#[doc(alias = "set_start_method")]
 #[doc(alias = "set_forkserver_preload")]
 #[derive(Clone)]
 pub struct Zygote(Arc<Nursery>);
@@ -131,8 +132,10 @@ impl Zygote {
                     slot.insert(Running::start(self.0.prepare)?)
                 }
             };
+            // A number is kept free for the descriptor that comes back: a child without one could not be waited for.
+            let spare = duplicate(running.socket.as_fd()).map_err(|error| not_started(title, error))?;
             let sent = parcel::send(running.socket.as_fd(), Note::Fork, &request, &beside, parcel::refuse);
-            match sent.and_then(|()| running.answer()) {
+            match sent.and_then(|()| running.answer(spare)) {
                 Ok(Some(mut parcel)) => {
                     let child = match parcel.note {
                         Note::Forked { pid } => parcel.take().map(|pidfd| Child::new(pid, pidfd)),
@@ -176,7 +179,8 @@ impl Running {
         let mut running = Self { process, child: Some(child), socket, incoming: Incoming::default() };
         let pid = running.child.as_ref().map_or(0, Child::pid);
         let refused = |how: String| Err(Kind::Child { who: format!("{pid} (`zygote`)"), how }.into());
-        match running.answer().map_err(failed)? {
+        let spare = duplicate(running.socket.as_fd()).map_err(failed)?;
+        match running.answer(spare).map_err(failed)? {
             Some(Parcel { note: Note::Returned, .. }) => Ok(running),
             Some(parcel) if matches!(parcel.note, Note::Panicked) => {
                 let panic: Exit = decode::<Panic>("a panic", parcel.into_value()?)?.into();
@@ -188,8 +192,10 @@ impl Running {
     }
 
     /// What it says next; `None` when it is dead.
-    fn answer(&mut self) -> io::Result<Option<Parcel>> {
+    fn answer(&mut self, spare: OwnedFd) -> io::Result<Option<Parcel>> {
         let Some(child) = &self.child else { return Ok(None) };
+        sys::wait_readable([self.socket.as_fd(), child.pidfd().as_fd()], Deadline::NEVER)?;
+        drop(spare);
         loop {
             // Asked first, so that what it said before its end is found after it.
             let ended = sys::has_ended(child.pidfd().as_fd())?;

@@ -42,6 +42,22 @@ impl Child {
         Self { pid, pidfd: Arc::new(pidfd) }
     }
 
+    /// A child that was just started, by its number. Without a descriptor for it, it is ended and taken away.
+    pub(crate) fn of_number(pid: u32) -> io::Result<Self> {
+        match pidfd_of(pid) {
+            Ok(pidfd) => Ok(Self::new(pid, pidfd)),
+            Err(error) => {
+                let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                // Whoever took its status already has given its number free.
+                if let Some(number) = number.filter(|_| error.raw_os_error() != Some(libc::ESRCH)) {
+                    let _ = rustix::process::kill_process(number, Signal::KILL);
+                    let _ = retry_on_intr(|| waitid(WaitId::Pid(number), WaitIdOptions::EXITED));
+                }
+                Err(error)
+            }
+        }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
@@ -77,7 +93,7 @@ impl Child {
     }
 }
 
-pub(crate) fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
+fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }

@@ -13,7 +13,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use crate::sys::process::{Child, pidfd_of};
+use crate::sys::process::Child;
 
 /// What a program is run with.
 pub(crate) struct Program<'a> {
@@ -63,7 +63,7 @@ impl Program<'_> {
         check(result)?;
         let pid = pid.unsigned_abs();
         // Until we wait for it, the number is its own.
-        Ok(Child::new(pid, pidfd_of(pid)?))
+        Child::of_number(pid)
     }
 }
 

@@ -4,6 +4,7 @@ use mutirao::{Process, Value, Zygote};
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::roles::children_of_this_process as zombies;
 use crate::stage::{Meeting, Watchdog, report_to, wait_for_hang_up};
 
 fn report_and_stay(path: PathBuf) {
@@ -173,11 +174,4 @@ fn have_children(number: u64) -> (Left, Left) {
         }
     }
     (before, settled())
-}
-
-/// The children of this process that have ended and that nobody has taken away, or that still run.
-fn zombies() -> usize {
-    let children = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    tasks.map(|task| children(task.unwrap()).split_whitespace().count()).sum()
 }

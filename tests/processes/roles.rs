@@ -24,3 +24,10 @@ pub fn kill(child: Process) {
     child.kill().unwrap();
     assert!(child.join().unwrap_err().is_child_failure());
 }
+
+/// The children of this process that have ended and that nobody has taken away, or that still run.
+pub fn children_of_this_process() -> usize {
+    let children = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks.map(|task| children(task.unwrap()).split_whitespace().count()).sum()
+}
