@@ -3,7 +3,7 @@
 use mutirao::{List, Process};
 
 fn search((found, first, last): (List<u64>, u64, u64)) {
-    let is_prime = |n: &u64| *n > 1 && (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    let is_prime = |n: &u64| *n > 1 && (2..).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));
     // A hundred numbers at a time: what is found there appears in the list at one moment.
     for start in (first..last).step_by(100) {
         found.extend((start..last.min(start + 100)).filter(is_prime)).unwrap();
