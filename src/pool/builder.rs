@@ -17,6 +17,7 @@ use crate::process::batch::encode_one;
 use crate::process::options::Options;
 use crate::process::routine::{Routine, Secret};
 use crate::process::settings::Resource;
+use crate::process::zygote::Zygote;
 use crate::segment::body::Hold;
 use crate::segment::handoff;
 use crate::segment::open::Segment;
@@ -156,6 +157,12 @@ impl PoolBuilder {
     /// A variable of the workers' environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.options = self.options.env(name, value);
+        self
+    }
+
+    /// The workers are forked by this zygote instead of being this executable run again: that is quicker.
+    pub fn zygote(mut self, zygote: &Zygote) -> Self {
+        self.options = self.options.zygote(zygote);
         self
     }
 
