@@ -64,8 +64,8 @@ pub trait Store {
     /// The generation of a block that stands in the table. `None`: it does not stand anywhere.
     fn generation(&self, unit: u32) -> Option<u64>;
 
-    /// Frees a block that left the table, if it is still of this generation.
-    fn free(&self, unit: u32, generation: u64);
+    /// Frees a block that left the table, if it is still of this generation. `again`: another of its size will be wanted.
+    fn free(&self, unit: u32, generation: u64, again: bool);
 
     /// Where it stands which block a piece of the buckets is. `None`: there is no such piece.
     fn piece(&self, index: u32) -> Option<&AtomicU32>;

@@ -220,6 +220,12 @@ impl<'a, S: Store> Table<'a, S> {
     /// Frees the block that leaves, if there is one. Needs no lock.
     #[inline(always)]
     pub fn let_leave(&self, desk: &Desk) {
+        self.let_go(desk, false);
+    }
+
+    /// As [`let_leave`](Self::let_leave); another block of its size will be wanted soon.
+    #[inline(always)]
+    pub fn let_go(&self, desk: &Desk, again: bool) {
         if let Some((unit, noted)) = desk.leaving() {
             let generation = noted.or_else(|| {
                 let generation = self.store.generation(unit)?;
@@ -227,7 +233,7 @@ impl<'a, S: Store> Table<'a, S> {
                 Some(generation)
             });
             if let Some(generation) = generation {
-                self.store.free(unit, generation);
+                self.store.free(unit, generation, again);
             }
             desk.has_left();
         }

@@ -251,6 +251,12 @@ impl Desk {
         Some(change)
     }
 
+    /// How the count changed since the others were told.
+    #[inline]
+    pub fn untold(&self) -> u64 {
+        self.count.load(Relaxed).wrapping_sub(self.hinted.load(Relaxed))
+    }
+
     /// The first spare line.
     #[inline]
     pub(crate) fn spare(&self) -> u32 {

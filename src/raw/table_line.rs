@@ -22,7 +22,7 @@ pub struct PairLine {
     header: AtomicU64,
     link: AtomicU32,
     /// A bit for each slot that was read since somebody looked for what may be forgotten.
-    pub marks: AtomicU32,
+    marks: AtomicU32,
     pairs: [Pair; 3],
 }
 
@@ -69,6 +69,12 @@ impl PairLine {
             | u32::from(b.key.load(Relaxed) == key) << 1
             | u32::from(c.key.load(Relaxed) == key) << 2;
         found & occupied
+    }
+
+    /// Marks a slot as read.
+    #[inline]
+    pub fn mark(&self, slot: u32) {
+        mark(&self.marks, 1 << (slot % 3));
     }
 
     /// The key in a slot.
@@ -125,6 +131,10 @@ impl Line for PairLine {
 
     fn reference(&self, _: u32) -> Option<u32> {
         None
+    }
+
+    fn take_marks(&self) -> u32 {
+        self.marks.swap(0, Relaxed)
     }
 }
 
@@ -192,16 +202,18 @@ impl RecordLine {
         }
     }
 
-    /// Marks a slot as read. True: it was not marked.
+    /// Marks a slot as read.
     #[inline]
-    pub fn mark(&self, slot: u32) -> bool {
-        let bit = 1 << (MARKS + slot % 10);
-        self.more.load(Relaxed) & bit == 0 && self.more.fetch_or(bit, Relaxed) & bit == 0
+    pub fn mark(&self, slot: u32) {
+        mark(&self.more, 1 << (MARKS + slot % 10));
     }
+}
 
-    /// Takes all marks off. Those that there were.
-    pub fn take_marks(&self) -> u32 {
-        self.more.fetch_and((1 << MARKS) - 1, Relaxed) >> MARKS
+/// Sets a bit, if it is not set.
+#[inline]
+fn mark(word: &AtomicU32, bit: u32) {
+    if word.load(Relaxed) & bit == 0 {
+        word.fetch_or(bit, Relaxed);
     }
 }
 
@@ -228,6 +240,10 @@ impl Line for RecordLine {
 
     fn reference(&self, slot: u32) -> Option<u32> {
         Some(self.follow(slot))
+    }
+
+    fn take_marks(&self) -> u32 {
+        self.more.fetch_and((1 << MARKS) - 1, Relaxed) >> MARKS
     }
 }
 
@@ -257,7 +273,7 @@ mod tests {
         let line = RecordLine { header, tags, link, more, references: [0; 10].map(AtomicU32::new) };
         for slot in 0..10 {
             line.fill(slot, 0xf0 + slot as u8, 100 + slot);
-            assert!(line.mark(slot) && !line.mark(slot));
+            line.mark(slot);
         }
         for slot in 0..10 {
             assert_eq!(line.find(0xf0 + slot as u8, 0x3ff), 1 << slot);

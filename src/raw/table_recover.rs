@@ -22,6 +22,9 @@ use crate::sync::{AtomicU32, Ordering::Relaxed, Patience, mark};
 /// How often a writer follows a bucket that was split, or meets one that another has taken.
 const HOPS: u32 = 100_000;
 
+/// How long a writer waits for another thread of its own process: about ten seconds.
+const NAPS: u32 = 20_000;
+
 impl<'a, S: Store> Table<'a, S> {
     /// As [`lock`](Self::lock), when it is held, or the guess was wrong.
     #[cold]
@@ -55,6 +58,7 @@ impl<'a, S: Store> Table<'a, S> {
     /// Waits until nobody living has the line locked, and settles what a dead one left. The free word, as it was seen.
     fn wait_for(&self, life: &impl Liveness, line: &S::Line) -> Result<Word<S::Line>, Trouble> {
         let mut patience = Patience::new(Deadline::NEVER);
+        let mut naps = 0_u32;
         // Unbounded: somebody living holds it, and a bucket is held for as long as it takes to change an entry.
         loop {
             let word = Word::look(line);
@@ -66,6 +70,11 @@ impl<'a, S: Store> Table<'a, S> {
                 return Err(Trouble::Over);
             }
             if !life.is_dead(owner) {
+                // Another thread of ours is done long before; but for the words of somebody who forges, nobody is.
+                naps += u32::from(owner == life.me());
+                if naps > NAPS {
+                    return Err(Trouble::Corrupt("a bucket's owner"));
+                }
                 patience.nap();
                 continue;
             }

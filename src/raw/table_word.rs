@@ -45,6 +45,9 @@ pub trait Line {
 
     /// What stands in the slot, if it is a reference to a block.
     fn reference(&self, slot: u32) -> Option<u32>;
+
+    /// Takes all marks of what was read off. A bit for each slot that had one.
+    fn take_marks(&self) -> u32;
 }
 
 /// The header of a line, read.

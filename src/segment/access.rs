@@ -223,6 +223,18 @@ impl Window {
     }
 }
 
+impl Window {
+    /// Asks the processor to bring so many bytes from `offset` on nearer, as far as they are known to be backed.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, offset: u64, bytes: u64) {
+        let mut at = offset;
+        while at < offset.saturating_add(bytes) {
+            prefetch(self.places::<AtomicU64>(at & !7, 1).unwrap_or_default(), 0);
+            at += 64;
+        }
+    }
+}
+
 /// Which of the first twelve of sixteen bytes are this one, a bit for each.
 #[inline(always)]
 pub(crate) fn equal_bytes(low: u64, high: u32, byte: u8) -> Option<u32> {

@@ -80,6 +80,8 @@ pub(crate) enum Put<T> {
 const HINT_EACH: u64 = 32;
 /// The most buckets that are split at once.
 const SPLITS_MAX: u32 = 16;
+/// The most entries that one call forgets.
+const EVICTED_MAX: u64 = 64;
 /// Spare lines that a thread keeps.
 pub(in crate::segment) const SPARES: usize = 8;
 
@@ -140,6 +142,48 @@ impl<L: Kept> Table<L> {
     pub(crate) fn len(&self) -> u64 {
         let Inner { shelf, body, .. } = &*self.0;
         shelf.machine(&Standing { shelf, under: body }).len(body.life().ok())
+    }
+
+    /// Whether there are more entries than the bound, as far as this thread knows: others tell of their last 31 late.
+    #[inline]
+    pub(crate) fn is_over_limit(&self) -> Result<bool> {
+        let Inner { shelf, body, desks, .. } = &*self.0;
+        if shelf.plan.limit == 0 {
+            return Ok(false);
+        }
+        let standing = self.0.standing();
+        let sitting = desks.sit(&shelf.machine(&standing), body.life()?)?;
+        Ok(self.is_over(sitting.desk))
+    }
+
+    /// Takes entries out that nobody has read for long, until there are no more than the bound. How many.
+    #[cold]
+    pub(crate) fn evict_some(&self) -> Result<u64> {
+        let Inner { shelf, body, desks, .. } = &*self.0;
+        let life = body.life()?;
+        let standing = self.0.standing();
+        let machine = shelf.machine(&standing);
+        let sitting = desks.sit(&machine, life)?;
+        let mut evicted = 0;
+        // Each round forgets one more than comes in meanwhile, or ends.
+        while evicted < EVICTED_MAX
+            && self.is_over(sitting.desk)
+            && machine.forget_one(life, sitting.desk).map_err(error_of)?
+        {
+            evicted += 1;
+            self.0.after_remove(sitting.desk);
+        }
+        Ok(evicted)
+    }
+
+    fn is_over(&self, desk: &Desk) -> bool {
+        let entries = self.0.shelf.head.hint().wrapping_add(desk.untold());
+        self.0.shelf.plan.limit != 0 && entries > self.0.shelf.plan.limit && entries <= u64::MAX / 2
+    }
+
+    /// Whether somebody met a chain that is longer than chance makes one: keys were chosen to meet.
+    pub(crate) fn has_alarm(&self) -> bool {
+        self.0.shelf.head.has_alarm()
     }
 
     /// How many buckets there are: families of an iteration that begins now.

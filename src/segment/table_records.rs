@@ -17,6 +17,9 @@ use crate::segment::table_reap::Key;
 use crate::segment::table_shelf::{Record, Shelf, Under, error_of, tag_of};
 use crate::sync::{AtomicU64, Ordering::Relaxed, fence};
 
+/// Keys whose buckets and records are asked for at once.
+pub(crate) const BATCH: usize = 16;
+
 /// Where the bytes of an old value go, if they are wanted.
 pub(crate) type Old<'a> = Option<&'a mut Vec<u8>>;
 
@@ -56,6 +59,9 @@ impl<U: Under, F: FnMut(&[AtomicU64], usize) -> R, R> Asked<RecordLine> for Want
         let Some(record) = self.shelf.record(self.under, line.follow(slot)) else { return false };
         let meets = record.has_key(self.key);
         if meets {
+            if self.shelf.plan.limit != 0 {
+                line.mark(slot);
+            }
             let (words, len) = record.value();
             self.found = Some((self.read)(words, len));
         }
@@ -139,6 +145,48 @@ impl Table<RecordLine> {
         }
     }
 
+    /// As [`get`](Self::get), for many keys: `each` gets the number of the key and what was read. Buckets and records come
+    /// while others are looked at.
+    pub(crate) fn get_many<R>(
+        &self,
+        keys: &[impl AsRef<[u8]>],
+        mut read: impl FnMut(&[AtomicU64], usize) -> R,
+        mut each: impl FnMut(usize, Option<R>),
+    ) -> Result<()> {
+        let Inner { shelf, body, .. } = self.inner();
+        // What a record had last: the next one will be as long.
+        let mut bytes = 128;
+        for (chunk, first) in keys.chunks(BATCH).zip((0..).step_by(BATCH)) {
+            let mut hashes = [0; BATCH];
+            for (hash, key) in hashes.iter_mut().zip(chunk) {
+                *hash = shelf.hash.bytes(key.as_ref());
+                shelf.prefetch(body, *hash);
+            }
+            for &hash in hashes.iter().take(chunk.len()) {
+                shelf.prefetch_record(body, hash, bytes, |line| {
+                    let found = candidates(line, hash, u32::MAX);
+                    (found != 0).then(|| line.follow(found.trailing_zeros()))
+                });
+            }
+            for ((key, hash), at) in chunk.iter().zip(hashes).zip(first..) {
+                let key = key.as_ref();
+                let read = |words: &[AtomicU64], len: usize| {
+                    bytes = (16 + key.len() + len).min(2048) as u64;
+                    read(words, len)
+                };
+                each(at, self.get_hashed(key, hash, body, read)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the processor for the buckets of keys that will be put next.
+    #[inline]
+    pub(crate) fn prepare<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let Inner { shelf, body, .. } = self.inner();
+        keys.take(BATCH).for_each(|key| shelf.prefetch(body, shelf.hash.bytes(key)));
+    }
+
     /// Gives a key a value. The bytes of the value that stood there, or stands there and was not as it was to be, go to `old`
     /// if they are wanted.
     ///
@@ -192,7 +240,7 @@ impl Table<RecordLine> {
                 Spot::Found(at) => {
                     machine.exchange(sitting.desk, locked, &at, unit, RecordLine::refer);
                     block.published();
-                    machine.let_leave(sitting.desk);
+                    machine.let_go(sitting.desk, true);
                     return Ok(Put::Replaced(()));
                 }
                 Spot::Free(at) => machine.insert(sitting.desk, locked, &at, fill),

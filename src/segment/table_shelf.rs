@@ -173,10 +173,20 @@ impl<L: Kept> Shelf<L> {
         }
     }
 
-    /// The line of a bucket, as it was guessed.
+    /// Asks the processor for so many bytes of the record that the key of this hash probably has, whose bucket was asked for
+    /// before.
     #[inline(always)]
-    pub(crate) fn guessed(&self, under: &impl Under, hash: u64) -> Option<&L> {
-        self.bucket(under, Extent::from_bits(self.seen.load(Relaxed)).bucket(hash))
+    pub(crate) fn prefetch_record(
+        &self,
+        under: &impl Under,
+        hash: u64,
+        bytes: u64,
+        find: impl FnOnce(&L) -> Option<u32>,
+    ) {
+        let line = self.bucket(under, Extent::from_bits(self.seen.load(Relaxed)).bucket(hash));
+        if let Some(unit) = line.and_then(find) {
+            self.window.prefetch(u64::from(unit) * UNIT, bytes);
+        }
     }
 }
 
@@ -203,10 +213,13 @@ impl<L: Kept, U: Under> Store for Standing<'_, L, U> {
     }
 
     #[inline]
-    fn free(&self, unit: u32, generation: u64) {
-        if let Some(arena) = self.under.arena() {
-            arena.free(self.under, BlockRef { unit: unit.into(), generation });
-        }
+    fn free(&self, unit: u32, generation: u64, again: bool) {
+        let block = BlockRef { unit: unit.into(), generation };
+        match self.under.arena() {
+            Some(arena) if again => arena.recycle(self.under, block),
+            Some(arena) => arena.free(self.under, block),
+            None => false,
+        };
     }
 
     fn piece(&self, index: u32) -> Option<&AtomicU32> {

@@ -14,18 +14,22 @@ use crate::segment::tag::TypeTag;
 use std::collections::{BTreeMap, HashMap};
 
 fn table<L: Kept>(bucket: Bucket, hash: HashKind, capacity: u64) -> Table<L> {
-    let plan = TablePlan::new(&TableOptions { bucket, hash, capacity, limit: 0, rows: 64 });
+    made(&TableOptions { bucket, hash, capacity, limit: 0, rows: 64 })
+}
+
+fn made<L: Kept>(options: &TableOptions) -> Table<L> {
+    let (plan, bucket) = (TablePlan::new(options), options.bucket);
     let blueprint = Blueprint { body_len: plan.body_len(), shape: plan.shape(), arena: [1 << 30, 1 << 20] };
     let body = Body::make_alone(ObjectKind::Dict, TypeTag::NONE, &blueprint).unwrap();
     Table::<L>::fill(&body).unwrap();
     Table::attach(body, bucket).unwrap()
 }
 
-fn words(capacity: u64) -> Table<PairLine> {
+pub(crate) fn words(capacity: u64) -> Table<PairLine> {
     table(Bucket::Words, HashKind::Fold2, capacity)
 }
 
-fn records(capacity: u64) -> Table<RecordLine> {
+pub(crate) fn records(capacity: u64) -> Table<RecordLine> {
     table(Bucket::Records, HashKind::Fold2, capacity)
 }
 
@@ -228,6 +232,52 @@ fn threads_see_old_or_new_while_it_grows() {
         assert_eq!(words.get_word(key).unwrap(), Some(key));
         assert!(read(&records, &key.to_le_bytes()).is_some());
     }
+}
+
+#[test]
+fn many_at_once_are_what_each_is_alone() {
+    let (words, records) = (words(0), records(0));
+    let entries: Vec<_> = (0..1000).map(|i| (i * 3, i)).collect();
+    words.put_words(&entries, |_, put| assert_eq!(put, Put::Inserted)).unwrap();
+    words.put_words(&entries[..50], |at, put| assert_eq!(put, Put::Replaced(entries[at].1))).unwrap();
+    let keys: Vec<u64> = (0..3000).collect();
+    let mut found = vec![None; 3000];
+    words.get_words(&keys, |at, value| found[at] = value).unwrap();
+    assert!(found.iter().enumerate().all(|(key, value)| *value == (key % 3 == 0).then_some(key as u64 / 3)));
+
+    let names: Vec<_> = (0..500).map(|i| format!("{i:0>width$}", width = i % 40)).collect();
+    for name in names.iter().step_by(2) {
+        records.put(name.as_bytes(), &vec![1; name.len()], When::Always, None).unwrap();
+    }
+    let mut lens = vec![None; 500];
+    records.get_many(&names, |_, len| len, |at, len| lens[at] = len).unwrap();
+    assert!(lens.iter().zip(&names).enumerate().all(|(i, (len, name))| *len == (i % 2 == 0).then_some(name.len())));
+}
+
+#[test]
+fn a_table_with_a_bound_forgets_what_nobody_reads() {
+    let options = |bucket| TableOptions { bucket, hash: HashKind::Fold2, capacity: 0, limit: 1000, rows: 64 };
+    let (words, records) = (made::<PairLine>(&options(Bucket::Words)), made::<RecordLine>(&options(Bucket::Records)));
+    for key in 0..20_000_u64 {
+        words.put_word(key, key, When::Always).unwrap();
+        records.put(&key.to_le_bytes(), &[3; 40], When::Always, None).unwrap();
+        if words.is_over_limit().unwrap() {
+            assert!(words.evict_some().unwrap() > 0);
+        }
+        if records.is_over_limit().unwrap() {
+            assert!(records.evict_some().unwrap() > 0);
+        }
+        // These are asked for all the time.
+        let hot = key % 100;
+        if key >= 100 && key % 2 == 0 {
+            words.get_word(hot).unwrap();
+            records.get(&hot.to_le_bytes(), |_, _| ()).unwrap();
+        }
+        assert!(words.len() <= 1000 && records.len() <= 1000);
+    }
+    let stays = |keys: core::ops::Range<u64>| keys.filter(|key| words.get_word(*key).unwrap().is_some()).count();
+    assert!(words.len() > 900 && stays(0..100) > stays(10_000..10_100), "{} {}", stays(0..100), stays(10_000..10_100));
+    assert_eq!((all_words(&words).len(), all_records(&records).len()), (words.len() as usize, records.len() as usize));
 }
 
 /// The words of a table, by `docs/format.md`.

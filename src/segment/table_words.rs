@@ -9,11 +9,16 @@ use crate::raw::table_line::PairLine;
 use crate::segment::table::{Put, Table, When};
 use crate::segment::table_shelf::error_of;
 
+/// Keys whose buckets are asked for at once.
+const BATCH: usize = 16;
+
 /// A key that is looked for, and the value that was found.
 struct Wanted {
     key: u64,
     hash: u64,
     value: u64,
+    /// Whether what is found is marked as read.
+    marks: bool,
 }
 
 impl Asked<PairLine> for Wanted {
@@ -30,6 +35,9 @@ impl Asked<PairLine> for Wanted {
     #[inline(always)]
     fn meets(&mut self, line: &PairLine, slot: u32) -> bool {
         self.value = line.value(slot);
+        if self.marks {
+            line.mark(slot);
+        }
         true
     }
 }
@@ -52,12 +60,17 @@ impl Table<PairLine> {
         self.inner().shelf.hash.word(key)
     }
 
-    /// The value of a key. Writes nothing, and waits for nobody.
+    /// The value of a key. Writes nothing (but marks, if the table has a bound), and waits for nobody.
     #[inline(always)]
     pub(crate) fn get_word(&self, key: u64) -> Result<Option<u64>> {
+        self.get_hashed(key, self.inner().shelf.hash.word(key))
+    }
+
+    #[inline(always)]
+    fn get_hashed(&self, key: u64, hash: u64) -> Result<Option<u64>> {
         let inner = self.inner();
         let standing = inner.standing();
-        let mut wanted = Wanted { key, hash: inner.shelf.hash.word(key), value: 0 };
+        let mut wanted = Wanted { key, hash, value: 0, marks: inner.shelf.plan.limit != 0 };
         match inner.shelf.machine(&standing).find(&mut wanted) {
             Ok(true) => Ok(Some(wanted.value)),
             Ok(false) => Ok(None),
@@ -65,14 +78,51 @@ impl Table<PairLine> {
         }
     }
 
+    /// The values of many keys: `each` gets the number of the key and what it has. Buckets come while others are looked at.
+    pub(crate) fn get_words(&self, keys: &[u64], mut each: impl FnMut(usize, Option<u64>)) -> Result<()> {
+        let inner = self.inner();
+        for (chunk, first) in keys.chunks(BATCH).zip((0..).step_by(BATCH)) {
+            let mut hashes = [0; BATCH];
+            for (hash, key) in hashes.iter_mut().zip(chunk) {
+                *hash = inner.shelf.hash.word(*key);
+                inner.shelf.prefetch(&inner.body, *hash);
+            }
+            for ((key, hash), at) in chunk.iter().zip(hashes).zip(first..) {
+                each(at, self.get_hashed(*key, hash)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives many keys values, in their order: `each` gets the number of the entry and what came of it.
+    pub(crate) fn put_words(&self, entries: &[(u64, u64)], mut each: impl FnMut(usize, Put<u64>)) -> Result<()> {
+        let inner = self.inner();
+        for (chunk, first) in entries.chunks(BATCH).zip((0..).step_by(BATCH)) {
+            let mut hashes = [0; BATCH];
+            for (hash, (key, _)) in hashes.iter_mut().zip(chunk) {
+                *hash = inner.shelf.hash.word(*key);
+                inner.shelf.prefetch(&inner.body, *hash);
+            }
+            for ((&(key, value), hash), at) in chunk.iter().zip(hashes).zip(first..) {
+                each(at, self.put_hashed(key, hash, value, When::Always)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a key a value.
     #[inline(always)]
     pub(crate) fn put_word(&self, key: u64, value: u64, when: When<u64>) -> Result<Put<u64>> {
+        self.put_hashed(key, self.inner().shelf.hash.word(key), value, when)
+    }
+
+    #[inline(always)]
+    fn put_hashed(&self, key: u64, hash: u64, value: u64, when: When<u64>) -> Result<Put<u64>> {
         let inner = self.inner();
         let life = inner.body.life()?;
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
-        let mut wanted = Wanted { key, hash: inner.shelf.hash.word(key), value: 0 };
+        let mut wanted = Wanted { key, hash, value: 0, marks: false };
         let locked = machine.lock(life, wanted.hash).map_err(error_of)?;
         match machine.locate(&locked, &mut wanted) {
             Ok(Spot::Found(at)) => {
@@ -120,7 +170,7 @@ impl Table<PairLine> {
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
         let sitting = inner.desks.sit(&machine, life)?;
-        let mut wanted = Wanted { key, hash: inner.shelf.hash.word(key), value: 0 };
+        let mut wanted = Wanted { key, hash: inner.shelf.hash.word(key), value: 0, marks: false };
         // Bounded: a second round has the line that the first one lacked.
         for _ in 0..3 {
             let locked = machine.lock(life, wanted.hash).map_err(error_of)?;
@@ -171,7 +221,7 @@ impl Table<PairLine> {
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
         let sitting = inner.desks.sit(&machine, life)?;
-        let mut wanted = Wanted { key, hash: inner.shelf.hash.word(key), value: 0 };
+        let mut wanted = Wanted { key, hash: inner.shelf.hash.word(key), value: 0, marks: false };
         let mut locked = machine.lock(life, wanted.hash).map_err(error_of)?;
         let done = match machine.locate(&locked, &mut wanted) {
             Ok(Spot::Found(at)) if when.allows(Some(wanted.value)) => {

@@ -86,7 +86,7 @@ impl<L: Kind> Store for Stage<L> {
         let now = blocks::look(self.word(unit)?);
         now.is_live().then(|| now.generation())
     }
-    fn free(&self, unit: u32, generation: u64) {
+    fn free(&self, unit: u32, generation: u64, _: bool) {
         if let Some(word) = self.word(unit) {
             blocks::free(word, generation);
         }
