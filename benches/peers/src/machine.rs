@@ -12,6 +12,13 @@ pub fn pin(core: usize) {
     let _ = sched_setaffinity(None, &set);
 }
 
+/// Lets this thread run on every core again.
+pub fn unpin() {
+    let mut set = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|core| set.set(core));
+    let _ = sched_setaffinity(None, &set);
+}
+
 /// A number from the environment.
 pub fn from_environment(name: &str, otherwise: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)

@@ -17,6 +17,7 @@ mod leases;
 mod machine;
 mod memory;
 mod queues;
+mod spawning;
 mod words;
 
 use std::cell::Cell;
@@ -254,8 +255,26 @@ fn allocated() -> Vec<Figure> {
         .collect()
 }
 
+/// Processes.
+fn processes() -> Vec<Figure> {
+    use Limit::AtMost;
+    let figure = |name, ours: fn() -> Measured, limit| {
+        Figure::new(name, "ms", ours)
+            .beside("fork and exec of this program", AtMost(limit), spawning::fork_and_exec)
+            .beside("procspawn", AtMost(1.0), spawning::procspawn)
+    };
+    vec![
+        figure("a process to its result, run again", spawning::run_again, 1.3),
+        figure("a process to its result, by a zygote", spawning::by_zygote, 1.0),
+    ]
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    if std::env::var_os(spawning::NOTHING).is_some() {
+        return Ok(());
+    }
     mutirao::init();
+    procspawn::init();
     let rounds = machine::from_environment("MUTIRAO_ROUNDS", 9).max(1);
     pin(0);
 
@@ -265,6 +284,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     figures.extend(allocated());
     figures.extend(deaths());
     figures.extend(large());
+    figures.extend(processes());
     figures.retain(|figure| wanted.is_empty() || wanted.iter().any(|word| figure.name.contains(word)));
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
