@@ -63,6 +63,11 @@ pub trait Liveness {
     /// Called once by a call that has waited long: the watcher of the process may be started.
     fn waits_long(&self) {}
 
+    /// Settles what all the dead left, whoever has noticed them. True: there was something. For whoever finds nothing left.
+    fn reap_dead(&self) -> bool {
+        false
+    }
+
     /// Whether what the asker uses was removed: nobody waits for it any longer than a slice.
     fn is_over(&self) -> bool {
         false

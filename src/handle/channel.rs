@@ -20,7 +20,6 @@ use crate::segment::cells::{CellWords, EntryPlan, EntryWords, QueuePlan};
 use crate::segment::handoff;
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
-use crate::segment::object::after_reaping;
 use crate::segment::plain::{self, words_for};
 use crate::segment::recover::Place;
 use crate::segment::spill::{self, Spilled};
@@ -204,10 +203,7 @@ impl Channel {
     pub(crate) fn reserve(&self, len: usize) -> Result<InHand<'_, Body>> {
         let (life, most) = (self.body.life()?, self.item_bytes());
         match self.body.attachment().arena().filter(|_| len <= most) {
-            Some(arena) => {
-                let take = || arena.allocate(life, len as u64);
-                after_reaping(life.attachment(), Error::is_out_of_memory, take)
-            }
+            Some(arena) => arena.allocate(life, len as u64),
             None => Err(Kind::TooLarge { len: len as u64, cell: most as u64 }.into()),
         }
     }

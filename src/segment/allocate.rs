@@ -269,13 +269,19 @@ impl Arena {
         let count = spans::whole_pages(bytes).ok_or_else(too_large)?;
         let run = Run { pages: count, class: WHOLE, owner: None, is_spare: false };
         let cut = Cut::of(run).ok_or_else(too_large)?;
-        self.take_run(life, seated, run, bytes, (Search::All, deadline), |page, base| {
-            let reference = cut.reference(page, 0, base.wrapping_add(1) & GENERATION_MASK);
-            hand.announce(reference, 0);
-            blocks::hold(self.growth.place(page * PAGE + WORDS)?, life.me(), reference.generation);
-            Ok(())
-        })
-        .inspect_err(|_| hand.clear())
+        let take = || {
+            self.take_run(life, seated, run, bytes, (Search::All, deadline), |page, base| {
+                let reference = cut.reference(page, 0, base.wrapping_add(1) & GENERATION_MASK);
+                hand.announce(reference, 0);
+                blocks::hold(self.growth.place(page * PAGE + WORDS)?, life.me(), reference.generation);
+                Ok(())
+            })
+            .inspect_err(|_| hand.clear())
+        };
+        match take() {
+            Err(error) if error.is_out_of_memory() && life.reap_dead() => take(),
+            other => other,
+        }
     }
 
     /// The word of the block that is the run at `page`, its memory, its generation.

@@ -275,6 +275,13 @@ impl Liveness for Attachment {
     fn waits_long(&self) {
         (self.on_long_wait)();
     }
+
+    #[cold]
+    fn reap_dead(&self) -> bool {
+        let taken = (0..).zip(self.fixed.ids.iter()).filter(|(_, id)| id.load(Ordering::Relaxed) != 0);
+        let dead = taken.map(|(row, _)| row).filter(|row| self.is_ours() && self.row_is_dead(*row));
+        dead.filter(|row| self.reap(*row)).count() > 0
+    }
 }
 
 impl Drop for Attachment {

@@ -195,6 +195,11 @@ impl Liveness for Body {
         self.attachment().waits_long();
     }
 
+    #[cold]
+    fn reap_dead(&self) -> bool {
+        self.attachment().reap_dead()
+    }
+
     #[inline]
     fn is_over(&self) -> bool {
         // Relaxed: the answer may be over the moment it is given.

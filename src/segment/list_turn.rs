@@ -15,7 +15,6 @@ use crate::segment::body::Body;
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
 use crate::segment::list::{Form, ListPlan, ListView, Memory, WHAT, damaged};
-use crate::segment::object::after_reaping;
 use crate::segment::plain;
 use crate::segment::recover::Place;
 use crate::segment::spans::UNIT;
@@ -167,8 +166,7 @@ impl ListBody {
 
     fn block(&self, bytes: u64) -> Result<ListBlock<'_>> {
         let arena = self.arena()?;
-        let life = self.body.life()?;
-        let block = after_reaping(life.attachment(), Error::is_out_of_memory, || arena.allocate(life, bytes))?;
+        let block = arena.allocate(self.body.life()?, bytes)?;
         let word = ListWord::of_block(block.reference()).ok_or_else(damaged)?;
         Ok(ListBlock { block, arena, word, object: self.number })
     }

@@ -4,8 +4,8 @@
 //! publishes it. Whoever dies before that store has made nothing; what it took is given back by whoever meets its claim.
 
 use crate::error::{Error, Kind, Result};
+use crate::participant::Liveness;
 use crate::raw::catalog::State;
-use crate::segment::attachment::Attachment;
 use crate::segment::body::{Blueprint, Body, Hold, removed};
 use crate::segment::catalog::{Catalog, Drafted, exists};
 use crate::segment::inspect::{self, ObjectReport};
@@ -43,9 +43,12 @@ impl<'a> Draft<'a> {
         if let Some(taken) = name.filter(|name| catalog.find(name).is_some()) {
             return Err(exists(taken)); // before anything is reserved; decided when it is published
         }
-        let drafted = after_reaping(attachment, Error::is_exhausted, || {
-            catalog.draft(attachment, attachment.row() as usize, attachment.arena())
-        })?;
+        let draft = || catalog.draft(attachment, attachment.row() as usize, attachment.arena());
+        let drafted = match draft() {
+            // The dead may have had some, and nobody else may have noticed them.
+            Err(error) if error.is_exhausted() && attachment.reap_dead() => draft(),
+            other => other,
+        }?;
         let mut draft = Self { segment, name, drafted, body: None, is_published: false };
         draft.body = Some(draft.lay_out(kind, tag, blueprint)?);
         Ok(draft)
@@ -58,9 +61,7 @@ impl<'a> Draft<'a> {
         let hold = Hold::new(self.segment, number);
         let entry = attachment.catalog().entry(number)?;
         let arena = attachment.arena().ok_or_else(|| Error::corrupt("the segment", "a catalog without an arena"))?;
-        let block = after_reaping(attachment, Error::is_out_of_memory, || {
-            arena.allocate_body(attachment, blueprint.body_len.max(1))
-        })?;
+        let block = arena.allocate_body(attachment, blueprint.body_len.max(1))?;
         // Whoever sees a word of the new object sees that the last one whose memory this was is gone.
         fence(crate::order!(object_fill, Release));
         block.words().iter().for_each(|word| word.store(0, Ordering::Relaxed));
@@ -96,32 +97,6 @@ impl Drop for Draft<'_> {
             attachment.catalog().give_up(self.drafted, attachment, row, arena);
         }
     }
-}
-
-/// What `take` takes. If nothing is left, what the dead held is given back first: nobody else may have noticed them.
-#[inline]
-pub(crate) fn after_reaping<T>(
-    attachment: &Attachment,
-    is_used_up: impl Fn(&Error) -> bool,
-    take: impl Fn() -> Result<T>,
-) -> Result<T> {
-    match take() {
-        Err(error) if is_used_up(&error) => {
-            if reap_dead(attachment) > 0 {
-                take()
-            } else {
-                Err(error)
-            }
-        }
-        other => other,
-    }
-}
-
-/// Settles what all the dead left. How many there were.
-#[cold]
-fn reap_dead(attachment: &Attachment) -> usize {
-    let rows = (0..).zip(attachment.fixed().ids.iter()).filter(|(_, id)| id.load(Ordering::Relaxed) != 0);
-    rows.filter(|(row, _)| attachment.row_is_dead(*row) && attachment.reap(*row)).count()
 }
 
 /// The object of this name, if it is of this kind and type.

@@ -43,7 +43,7 @@ impl Drop for Locked<'_> {
 }
 
 impl Arena {
-    /// Gives the seat a run of this class in which a block is free.
+    /// Gives the seat a run of this class in which a block is free. If there is none, what the dead had is given back first.
     #[cold]
     pub(in crate::segment) fn refill<L: Liveness>(
         &self,
@@ -52,6 +52,13 @@ impl Arena {
         class: u32,
         deadline: Deadline,
     ) -> Result<()> {
+        match self.find_run(life, seated, class, deadline) {
+            Err(error) if error.is_out_of_memory() && life.reap_dead() => self.find_run(life, seated, class, deadline),
+            other => other,
+        }
+    }
+
+    fn find_run<L: Liveness>(&self, life: &L, seated: &Seated<'_>, class: u32, deadline: Deadline) -> Result<()> {
         if let Some(old) = seated.take_run(class) {
             self.leave_run(life, class, old.page, deadline)?;
         }

@@ -4,6 +4,7 @@ mutirao::testing::entry!();
 
 mod badly;
 mod family;
+mod full;
 mod handles;
 mod leases;
 mod life;
