@@ -18,6 +18,7 @@
 use core::fmt;
 
 use crate::order;
+use crate::participant::Liveness;
 use crate::raw::lock::RawLock;
 use crate::raw::table_desk::Desk;
 use crate::raw::table_word::{Extent, Line, Word, low};
@@ -106,6 +107,8 @@ pub enum Trouble {
 pub(crate) const CHAIN_MAX: usize = 1 << 16;
 /// How often a reader begins again.
 const TRIES: u32 = 100_000;
+/// After so many it takes the lock, if it may.
+const TRIES_FREE: u32 = 200;
 /// More lines than this in a chain, while buckets are not the lack, say that keys were chosen to collide.
 pub(crate) const LONG_CHAIN: u32 = 8;
 
@@ -242,9 +245,13 @@ impl<'a, S: Store> Table<'a, S> {
         }
     }
 
-    /// Reads the entry of a key. False: there is none.
+    /// Reads the entry of a key. False: there is none. `life`: who locks the bucket if others write into it all the time.
     #[inline(always)]
-    pub fn find(&self, asked: &mut impl Asked<S::Line>) -> Result<bool, Trouble> {
+    pub fn find<'l, V: Liveness + 'l>(
+        &self,
+        asked: &mut impl Asked<S::Line>,
+        life: impl FnOnce() -> Option<&'l V>,
+    ) -> Result<bool, Trouble> {
         // The usual hit, straight: in the bucket that was guessed, in its own line. What is occupied there belongs there, so
         // no level is looked at.
         if let Some(line) = self.store.bucket(self.guess(asked.hash())) {
@@ -254,18 +261,29 @@ impl<'a, S: Store> Table<'a, S> {
                 return Ok(true);
             }
         }
-        self.find_anywhere(asked)
+        self.find_anywhere(asked, life)
     }
 
     /// As [`find`](Self::find), with chains, splits and writers.
     #[cold]
     #[inline(never)]
-    fn find_anywhere(&self, asked: &mut impl Asked<S::Line>) -> Result<bool, Trouble> {
+    fn find_anywhere<'l, V: Liveness + 'l>(
+        &self,
+        asked: &mut impl Asked<S::Line>,
+        life: impl FnOnce() -> Option<&'l V>,
+    ) -> Result<bool, Trouble> {
         let hash = asked.hash();
         let mut bucket = self.guess(hash);
         let mut wrong = "a bucket that is not there";
+        let mut life = Some(life);
         // Each round that comes to nothing means that a writer did something, or that the words make no sense.
-        for _ in 0..TRIES {
+        for round in 0..TRIES {
+            if round == TRIES_FREE
+                && let Some(life) = life.take().and_then(|life| life())
+            {
+                // Large values that change all the time: nobody writes while we read.
+                return self.find_locked(life, asked);
+            }
             let Some(line) = self.store.bucket(bucket) else { return Err(Trouble::Corrupt(wrong)) };
             let word = Word::look(line);
             if !self.belongs(hash, bucket, word) {
@@ -306,16 +324,26 @@ impl<'a, S: Store> Table<'a, S> {
     }
 
     /// Reads all entries of a bucket as they were at one moment, and its level then. `read` may see words that are being
-    /// overwritten; `begin` is called whenever it all begins again.
-    pub fn snapshot(
+    /// overwritten; `begin` is called whenever it all begins again. `life` as for [`find`](Self::find).
+    pub fn snapshot<V: Liveness>(
         &self,
+        life: Option<&V>,
         bucket: u64,
         mut begin: impl FnMut(),
         mut read: impl FnMut(&S::Line, u32),
     ) -> Result<u32, Trouble> {
         let line = self.store.bucket(bucket).ok_or(Trouble::Corrupt("a bucket that is not there"))?;
-        for _ in 0..TRIES {
+        for round in 0..TRIES {
             begin();
+            if round == TRIES_FREE
+                && let Some(life) = life
+            {
+                let read = |word| {
+                    let whole = self.each_entry(bucket, line, word, &mut read);
+                    whole.map(|()| self.first + word.level()).ok_or(Trouble::Corrupt("a chain"))
+                };
+                return self.with_locked(life, bucket, read);
+            }
             let word = Word::look(line);
             if self.each_entry(bucket, line, word, &mut read).is_some() && word.is_still(line) {
                 return Ok(self.first + word.level());

@@ -125,6 +125,27 @@ impl<'a, S: Store> Table<'a, S> {
         Err(Trouble::Corrupt("a chain without an end"))
     }
 
+    /// Reads the entry of a key, while nobody else writes into its bucket.
+    pub(crate) fn find_locked(&self, life: &impl Liveness, asked: &mut impl Asked<S::Line>) -> Result<bool, Trouble> {
+        let locked = self.lock(life, asked.hash())?;
+        let spot = self.locate(&locked, asked);
+        self.unlock(locked);
+        spot.map(|spot| matches!(spot, Spot::Found(_)))
+    }
+
+    /// Reads a bucket, while nobody else writes into it.
+    pub(crate) fn with_locked<R>(
+        &self,
+        life: &impl Liveness,
+        bucket: u64,
+        read: impl FnOnce(Word<S::Line>) -> Result<R, Trouble>,
+    ) -> Result<R, Trouble> {
+        let locked = self.lock_bucket(life, bucket)?;
+        let read = read(locked.word);
+        self.unlock(locked);
+        read
+    }
+
     /// Gives the lock back.
     #[inline(always)]
     pub fn unlock(&self, locked: Locked<'a, S::Line>) {

@@ -73,7 +73,7 @@ pub(crate) fn refers(body: &Region, shape: [u64; 4], arena: &Arena, key: u64, bl
             let record = standing.shelf.record(standing.under, unit)?;
             let mut named = Named { hash: record.hash(&standing.shelf.hash), unit };
             // A record that never was whole has any hash, and is nowhere.
-            standing.shelf.machine(standing).find(&mut named).ok()
+            standing.shelf.machine(standing).find(&mut named, || None::<&NoLife>).ok()
         }),
     }
 }

@@ -138,7 +138,7 @@ impl Table<RecordLine> {
         let inner = self.inner();
         let standing = inner.standing();
         let mut wanted = Wanted { key, hash, shelf: &inner.shelf, under, read, found: None };
-        match inner.shelf.machine(&standing).find(&mut wanted) {
+        match inner.shelf.machine(&standing).find(&mut wanted, || inner.body.life().ok()) {
             Ok(true) => Ok(wanted.found),
             Ok(false) => Ok(None),
             Err(trouble) => Err(error_of(trouble)),
@@ -315,7 +315,7 @@ impl Table<RecordLine> {
                 let both = (copy(record.key()), copy(record.value()));
                 lens.push(both);
             };
-            let bits = machine.snapshot(bucket, begin, read).map_err(error_of)?;
+            let bits = machine.snapshot(inner.body.life().ok(), bucket, begin, read).map_err(error_of)?;
             let found = found.borrow();
             let mut rest = found.0.as_slice();
             for &(key_len, value_len) in &found.1 {

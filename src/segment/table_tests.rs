@@ -280,6 +280,36 @@ fn a_table_with_a_bound_forgets_what_nobody_reads() {
     assert_eq!((all_words(&words).len(), all_records(&records).len()), (words.len() as usize, records.len() as usize));
 }
 
+/// Large values that change all the time are read all the same.
+#[test]
+fn who_reads_what_changes_all_the_time_gets_it() {
+    let table = records(0);
+    let done = crate::sync::AtomicU32::new(0);
+    table.put(b"key", &[1; 200_000], When::Always, None).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (table, done) = (table.clone(), &done);
+            scope.spawn(move || {
+                let other = [b'a' + thread];
+                for round in 0..u32::MAX {
+                    if done.load(crate::sync::Ordering::Relaxed) == 1 {
+                        break;
+                    }
+                    let value = vec![round as u8; 200_000];
+                    table.put(b"key", &value, When::Always, None).unwrap();
+                    table.put(&other, &[2; 8], When::Always, None).unwrap();
+                }
+            });
+        }
+        for _ in 0..20 {
+            let value = read(&table, b"key").unwrap();
+            assert!(value.len() == 200_000 && value.iter().all(|byte| *byte == value[0]), "torn");
+            assert!(all_records(&table).len() <= 3);
+        }
+        done.store(1, crate::sync::Ordering::Relaxed);
+    });
+}
+
 /// The words of a table, by `docs/format.md`.
 #[test]
 fn a_table_stands_as_the_page_says() {

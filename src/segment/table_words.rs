@@ -71,7 +71,7 @@ impl Table<PairLine> {
         let inner = self.inner();
         let standing = inner.standing();
         let mut wanted = Wanted { key, hash, value: 0, marks: inner.shelf.plan.limit != 0 };
-        match inner.shelf.machine(&standing).find(&mut wanted) {
+        match inner.shelf.machine(&standing).find(&mut wanted, || inner.body.life().ok()) {
             Ok(true) => Ok(Some(wanted.value)),
             Ok(false) => Ok(None),
             Err(trouble) => Err(error_of(trouble)),
@@ -249,7 +249,7 @@ impl Table<PairLine> {
         self.family(family, buckets, |bucket| {
             let begin = || found.borrow_mut().clear();
             let read = |line: &PairLine, slot: u32| found.borrow_mut().push((line.key(slot), line.value(slot)));
-            let bits = machine.snapshot(bucket, begin, read).map_err(error_of)?;
+            let bits = machine.snapshot(inner.body.life().ok(), bucket, begin, read).map_err(error_of)?;
             found.borrow_mut().drain(..).for_each(|(key, value)| each(key, value));
             Ok(bits)
         })

@@ -219,6 +219,7 @@ impl<L: Kind> Stage<L> {
             table.unlock(locked);
             table
                 .snapshot(
+                    Some(&life),
                     bucket,
                     || found.borrow_mut().clear(),
                     |line, slot| found.borrow_mut().push(line.key_at(slot, self)),
@@ -251,7 +252,7 @@ impl<'a, L: Kind> Ours<'a, L> {
         Wanted<'a, L>: Asked<L>,
     {
         let mut wanted = Wanted { key, value: None, stage: self.stage };
-        let found = self.table().find(&mut wanted)?;
+        let found = self.table().find(&mut wanted, || Some(self.life))?;
         Ok(found.then(|| {
             let [one, two] = wanted.value.expect("read before it is found");
             assert_eq!(one, two, "torn");
