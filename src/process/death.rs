@@ -20,7 +20,7 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::sys::epoll::Epoll;
 use crate::sys::fork::{ForkWord, PerProcess};
 use crate::sys::process::{Child, has_ended, wait_readable};
-use crate::sys::{clock, limits};
+use crate::sys::{clock, quiet};
 
 /// The death of a process, before and after it comes: a descriptor that becomes readable, and a future.
 ///
@@ -195,7 +195,7 @@ fn watch(pidfd: &Arc<OwnedFd>, change: impl FnOnce(&mut Watched)) -> io::Result<
     let mut has_thread = watch.has_thread.lock();
     if !*has_thread {
         let listen = move || listen(epoll, watch);
-        std::thread::Builder::new().name("mutirao-deaths".into()).stack_size(128 << 10).spawn(listen)?;
+        quiet::start("mutirao-deaths", listen)?;
         *has_thread = true;
     }
     Ok(())
@@ -203,7 +203,6 @@ fn watch(pidfd: &Arc<OwnedFd>, change: impl FnOnce(&mut Watched)) -> io::Result<
 
 /// The thread. It ends with the process, or when its descriptor was closed by somebody else.
 fn listen(epoll: &Epoll, watch: &Watch) {
-    limits::block_signals();
     while let Ok(numbers) = epoll.wait() {
         for number in numbers {
             settle(epoll, watch, number);

@@ -19,7 +19,7 @@ use std::sync::mpsc::channel;
 use crate::deadline::Deadline;
 use crate::sys::clone::has_one_thread;
 use crate::sys::socket::{receive_message, send_message};
-use crate::sys::{limits, process as sys};
+use crate::sys::{limits, process as sys, quiet};
 
 const DETACHED: u8 = 1;
 
@@ -36,7 +36,6 @@ pub(crate) fn tie(parent: Arc<OwnedFd>, leash: OwnedFd) -> io::Result<()> {
     let (go, gone) = channel();
     let (ready, tied) = channel();
     let watch = move || {
-        limits::block_signals();
         let is_own = gone.recv() == Ok(true) || limits::own_descriptors().is_ok();
         // Where that is forbidden, a child that closes all its descriptors ends itself.
         if is_own {
@@ -45,7 +44,7 @@ pub(crate) fn tie(parent: Arc<OwnedFd>, leash: OwnedFd) -> io::Result<()> {
         let _ = ready.send(());
         watch(&parent, &leash);
     };
-    std::thread::Builder::new().name("mutirao-leash".into()).stack_size(128 << 10).spawn(watch)?;
+    quiet::start("mutirao-leash", watch)?;
     // The quick way: this thread takes a new table, and leaves the old one to that thread, which need not be waited for.
     let is_left = is_alone && limits::own_descriptors().is_ok();
     let _ = go.send(is_left);

@@ -9,7 +9,7 @@ use crate::sync::real::announce_death;
 use crate::sync::{AtomicU32, Ordering};
 use crate::sys::backing::FileId;
 use crate::sys::fork::PerProcess;
-use crate::sys::liveness;
+use crate::sys::{liveness, quiet};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Once;
@@ -46,7 +46,7 @@ pub(crate) fn start() {
     let Ok((_, once)) = STARTED.get_or_init(Once::new) else { return };
     once.call_once(|| {
         // Without a thread, slices alone do the work.
-        let _ = std::thread::Builder::new().name("mutirao-watcher".into()).stack_size(128 << 10).spawn(watch);
+        let _ = quiet::start("mutirao-watcher", watch);
     });
 }
 

@@ -53,15 +53,6 @@ pub(crate) fn set_name(name: &str) {
     }
 }
 
-/// Keeps the signals of the process away from the calling thread.
-pub(crate) fn block_signals() {
-    let mut all = core::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the memory is there to be initialised.
-    unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    // SAFETY: the set was initialised; the old one is not asked for.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), core::ptr::null_mut()) };
-}
-
 /// Gives the calling thread a table of descriptors of its own, a copy: whatever the other threads close or open from here
 /// on, it does not see.
 pub(crate) fn own_descriptors() -> io::Result<()> {

@@ -16,6 +16,7 @@ pub(crate) mod mapping;
 pub(crate) mod membarrier;
 pub(crate) mod names;
 pub(crate) mod process;
+pub(crate) mod quiet;
 pub(crate) mod sealed;
 pub(crate) mod socket;
 pub(crate) mod spawn;
