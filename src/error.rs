@@ -41,6 +41,8 @@ pub(crate) enum Kind {
         "an item of {len} bytes does not fit a cell of {cell} bytes; create the queue with larger cells (`Queue::options().cell_bytes(n)`)"
     )]
     TooLarge { len: u64, cell: u64 },
+    #[error("{what} of {len} bytes is too large for the dictionary, which can take {most}; make it with more memory")]
+    EntryTooLarge { what: &'static str, len: u64, most: u64 },
     #[error("the segment holds a {found}, not a {wanted}; open it as what it was made as")]
     WrongType { found: String, wanted: String },
     #[error("{what}: format {found}, this build reads {reads}; recreate the segment or upgrade")]
@@ -126,8 +128,8 @@ predicates! {
     is_invalid: Kind::Invalid { .. },
     /// Memory could not be reserved; the message has the bytes needed and available.
     is_out_of_memory: Kind::OutOfMemory { .. },
-    /// An item is larger than a cell.
-    is_too_large: Kind::TooLarge { .. },
+    /// An item is larger than a cell, a key or a value larger than what the dictionary can take.
+    is_too_large: Kind::TooLarge { .. } | Kind::EntryTooLarge { .. },
     /// Another type is under the handle.
     is_wrong_type: Kind::WrongType { .. },
     /// The segment was made by another version of the format.
@@ -164,6 +166,14 @@ predicates! {
 impl Error {
     pub(crate) fn corrupt(what: impl Into<Cow<'static, str>>, how: impl Into<Cow<'static, str>>) -> Self {
         Kind::Corrupt { what: what.into(), how: how.into() }.into()
+    }
+
+    /// An item that is too large, as a part of a dictionary's entry.
+    pub(crate) fn of_entry(self, what: &'static str) -> Self {
+        match *self.0 {
+            Kind::TooLarge { len, cell } => Kind::EntryTooLarge { what, len, most: cell }.into(),
+            _ => self,
+        }
     }
 
     pub(crate) fn invalid(what: impl Into<Cow<'static, str>>, why: impl Into<Cow<'static, str>>) -> Self {

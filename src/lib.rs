@@ -12,6 +12,7 @@
 //!   holder's lock goes on to the next.
 //! * [`Semaphore`] counts permits; those of the dead come back.
 //! * [`Queue`] carries items of any serde type, or [`Plain`] data as bytes; many senders, many receivers.
+//! * [`Dict`] finds values by keys, of any serde types; readers take no lock, it grows by itself, and computes what is missing once.
 //! * [`Segment`] is the memory that they live in, and hands them to programs that share no ancestor.
 //! * [`SharedBytes`] is memory that another library made: bytes and atomic words.
 //!
@@ -53,10 +54,11 @@ mod sys;
 pub use crate::error::{Error, Result};
 #[cfg(not(mutirao_model))]
 pub use crate::handle::{
-    Array, ArrayReadGuard, ArrayView, ArrayWriteGuard, Bytes, DeadLetter, DeadLetters, Integer, Item, Items, Leased,
-    LeasedBytes, List, ListIter, ListOptions, Lock, LockError, LockGuard, Mutex, MutexGuard, OwnedLease, OwnedPermit,
-    PERMITS_MAX, Permit, Plain, Queue, QueueOptions, ReadOnly, Receiver, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    Semaphore, SendError, Sender, Slot, Value, ValueGuard,
+    Array, ArrayReadGuard, ArrayView, ArrayWriteGuard, Bytes, DeadLetter, DeadLetters, Dict, DictEntries, DictItem,
+    DictOptions, Hash, Integer, Item, Items, Leased, LeasedBytes, List, ListIter, ListOptions, Lock, LockError,
+    LockGuard, Lookup, Mutex, MutexGuard, OwnedLease, OwnedPermit, PERMITS_MAX, Permit, Plain, Queue, QueueOptions,
+    ReadOnly, Receiver, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SendError, Sender, Slot, Value,
+    ValueGuard,
 };
 #[cfg(not(mutirao_model))]
 pub use crate::pool::{

@@ -322,7 +322,7 @@ impl<T: PlainData> Object for Array<T> {
 }
 
 portable!(Array<T>, T: PlainData);
-among_others!(Array<T>, T: PlainData, FromZeros; len: usize);
+among_others!(Array<T>, T: PlainData [FromZeros]; len: usize);
 
 impl<T: PlainData> Clone for Array<T> {
     fn clone(&self) -> Self {

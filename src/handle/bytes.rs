@@ -47,6 +47,17 @@ impl Coded for Bytes {
         if self.0.len() > limit { Err(crate::handle::codec::too_large(self.0.len(), limit)) } else { Ok(f(&self.0)) }
     }
 
+    fn encode_into(&self, limit: usize, bytes: &mut Vec<u8>, _: &'static str) -> Result<()> {
+        self.with_bytes(limit, |own| {
+            bytes.clear();
+            bytes.extend_from_slice(own);
+        })
+    }
+
+    fn decode_from(bytes: &[u8], _: &'static str) -> Result<Self> {
+        Ok(Self(bytes.to_vec()))
+    }
+
     fn copy_out(words: &[AtomicU64], len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         plain::copy_out(words, &mut bytes);

@@ -74,6 +74,12 @@ pub trait Coded: Sized {
     fn fixed_bytes(&self) -> Option<&[u8]> {
         None
     }
+    /// Appends nothing but the item's bytes to what was emptied, at most `limit` of them; `what` it is, for an error.
+    #[doc(hidden)]
+    fn encode_into(&self, limit: usize, bytes: &mut Vec<u8>, what: &'static str) -> Result<()>;
+    /// Makes the item of private bytes.
+    #[doc(hidden)]
+    fn decode_from(bytes: &[u8], what: &'static str) -> Result<Self>;
     /// Copies `len` bytes out of a cell.
     #[doc(hidden)]
     fn copy_out(words: &[AtomicU64], len: usize) -> Self::Raw;
@@ -105,9 +111,17 @@ impl<T: Serialize + DeserializeOwned> Coded for T {
 
     fn with_bytes<R>(&self, limit: usize, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
         let mut bytes = take_scratch();
-        let done = encode(self, limit, &mut bytes).map(|()| f(&bytes));
+        let done = encode(self, limit, &mut bytes, "a sent item").map(|()| f(&bytes));
         keep_scratch(bytes);
         done
+    }
+
+    fn encode_into(&self, limit: usize, bytes: &mut Vec<u8>, what: &'static str) -> Result<()> {
+        encode(self, limit, bytes, what)
+    }
+
+    fn decode_from(bytes: &[u8], what: &'static str) -> Result<T> {
+        decode(bytes, what)
     }
 
     fn copy_out(words: &[AtomicU64], len: usize) -> Vec<u8> {
@@ -118,19 +132,7 @@ impl<T: Serialize + DeserializeOwned> Coded for T {
     }
 
     fn decode(bytes: Vec<u8>) -> Result<T> {
-        portable::take_refusal();
-        portable::take_error();
-        let decoded = postcard::take_from_bytes(&bytes);
-        let item = match decoded {
-            Ok((item, [])) => Ok(item),
-            Ok((_, rest)) => Err(codec_error("a received item", format!("{} bytes are left over", rest.len()))),
-            Err(why) => Err(match portable::take_error() {
-                // A handle in the item: nothing is wrong with its bytes.
-                Some(error) if error.is_removed() => gone(),
-                Some(error) => codec_error("a received item", error.to_string()),
-                None => codec_error("a received item", why.to_string()),
-            }),
-        };
+        let item = decode(&bytes, "a received item");
         keep_scratch(bytes);
         item
     }
@@ -156,6 +158,21 @@ impl<T: PlainData> Coded for Plain<T> {
     }
 
     #[inline(always)]
+    fn encode_into(&self, limit: usize, bytes: &mut Vec<u8>, _: &'static str) -> Result<()> {
+        self.with_bytes(limit, |own| {
+            bytes.clear();
+            bytes.extend_from_slice(own);
+        })
+    }
+
+    #[inline(always)]
+    fn decode_from(bytes: &[u8], _: &'static str) -> Result<Self> {
+        T::try_read_from_bytes(bytes)
+            .map(Plain)
+            .map_err(|_| Error::corrupt(core::any::type_name::<T>(), "its bytes are no value of the type"))
+    }
+
+    #[inline(always)]
     fn copy_out(words: &[AtomicU64], _: usize) -> Result<T> {
         plain::read_plain(words)
     }
@@ -166,12 +183,33 @@ impl<T: PlainData> Coded for Plain<T> {
     }
 }
 
-fn encode<T: Serialize>(item: &T, limit: usize, bytes: &mut Vec<u8>) -> Result<()> {
+/// Encodes an item of serde's into what is emptied first.
+pub(crate) fn encode<T: Serialize + ?Sized>(
+    item: &T,
+    limit: usize,
+    bytes: &mut Vec<u8>,
+    what: &'static str,
+) -> Result<()> {
     portable::take_refusal();
     bytes.clear();
     let len = postcard::serialize_with_flavor(item, Limited { bytes, limit, len: 0 })
-        .map_err(|why| codec_error("a sent item", why.to_string()))?;
+        .map_err(|why| codec_error(what, why.to_string()))?;
     if len > limit { Err(too_large(len, limit)) } else { Ok(()) }
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T> {
+    portable::take_refusal();
+    portable::take_error();
+    match postcard::take_from_bytes(bytes) {
+        Ok((item, [])) => Ok(item),
+        Ok((_, rest)) => Err(codec_error(what, format!("{} bytes are left over", rest.len()))),
+        Err(why) => Err(match portable::take_error() {
+            // A handle in the item: nothing is wrong with its bytes.
+            Some(error) if error.is_removed() => gone(),
+            Some(error) => codec_error(what, error.to_string()),
+            None => codec_error(what, why.to_string()),
+        }),
+    }
 }
 
 /// Keeps the first `limit` bytes and counts the rest, so that an item of any size costs no memory.

@@ -9,6 +9,8 @@
 //! | many numbers: samples, counts, a matrix | [`Array`](crate::Array): element by element, a view of a range, or a range held by `read` and `write` | one large `Value`, which copies all of itself for each change |
 //! | something outside: a file, a device | [`Lock`](crate::Lock): it says when a holder died and what it guards may be half changed | a `Mutex<()>`, which would not say it twice |
 //! | "at most n at a time" | [`Semaphore`](crate::Semaphore): the permits of the dead come back | a counter of your own: a death makes it wrong for ever |
+//! | values found by a key: results to share, counts, a cache | [`Dict`](crate::Dict): any process reads and writes at once | a `Mutex` of a map, which does not fit into shared memory |
+//! | results that are dear to compute and that many want | [`Dict::get_or_insert_with`](crate::Dict::get_or_insert_with): once across all processes | a cache in each process |
 //! | work or results to hand over | [`Queue`](crate::Queue) of any serde type | a `Value` that somebody polls |
 //! | results that pile up, a list that anybody changes | [`List`](crate::List): grows, is read without a lock, sorted as one change | a `Queue` that is never drained, an `Array` as large as it may ever get |
 //! | fixed-size records, as fast as it goes | `Queue` of [`Plain`](crate::Plain) | postcard between |
@@ -35,6 +37,15 @@ pub(crate) mod bytes;
 pub(crate) mod channel;
 pub(crate) mod codec;
 pub(crate) mod copies;
+pub(crate) mod dict;
+pub(crate) mod dict_bits;
+pub(crate) mod dict_change;
+pub(crate) mod dict_codec;
+pub(crate) mod dict_iter;
+pub(crate) mod dict_observed;
+pub(crate) mod dict_once;
+pub(crate) mod dict_options;
+pub(crate) mod dict_store;
 pub(crate) mod ends;
 pub(crate) mod integer;
 pub(crate) mod lease;
@@ -61,6 +72,10 @@ pub(crate) mod whole;
 pub use self::array::Array;
 pub use self::bytes::{Bytes, LeasedBytes, Slot};
 pub use self::codec::{Item, Plain};
+pub use self::dict::Dict;
+pub use self::dict_codec::{DictItem, Lookup};
+pub use self::dict_iter::DictEntries;
+pub use self::dict_options::{DictOptions, Hash};
 pub use self::ends::{Receiver, Sender};
 pub use self::integer::Integer;
 pub use self::lease::{DeadLetter, DeadLetters, Leased, OwnedLease};

@@ -100,8 +100,8 @@ fn tag_of<H: Object>(name: Name<'_>) -> TypeTag {
 
 /// The ways to make an object among others, for a type with `fn made(place, arguments)`.
 macro_rules! among_others {
-    ($handle:ty $(, $param:ident: $($bound:path),+)?; $($arg:ident: $type:ty),*) => {
-        impl<$($param: $($bound +)+)?> $handle {
+    ($handle:ty $(, $param:ident: $bound:path $([$more:path])?)*; $($arg:ident: $type:ty),*) => {
+        impl<$($param: $bound $(+ $more)?),*> $handle {
             /// A new one without a name, in a segment that holds others too. It costs no descriptor and no mapping of its own.
             /// Whoever is to use it is given a handle; it is gone with the last handle of all processes, so keep one until the
             /// receiver has its own. A handle that is an item of a `Queue` or a `List` holds nothing: an object that is to be there

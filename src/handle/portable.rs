@@ -64,8 +64,8 @@ pub(crate) fn take_reason() -> Option<String> {
 /// The part that is the same for every handle: `segment`, `attach`, `reattach`, `Serialize`, `Deserialize`.
 /// The type is an `Object` and has a `body`.
 macro_rules! portable {
-    ($handle:ty $(, $param:ident: $bound:path)?) => {
-        impl<$($param: $bound)?> $handle {
+    ($handle:ty $(, $param:ident: $bound:path)*) => {
+        impl<$($param: $bound),*> $handle {
             /// The segment that holds it: what another program attaches to.
             pub fn segment(&self) -> &crate::segment::open::Segment {
                 self.body.segment()
@@ -105,13 +105,13 @@ macro_rules! portable {
             }
         }
 
-        impl<$($param: $bound)?> serde::Serialize for $handle {
+        impl<$($param: $bound),*> serde::Serialize for $handle {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 crate::handle::portable::serialize(&self.body, serializer)
             }
         }
 
-        impl<'de $(, $param: $bound)?> serde::Deserialize<'de> for $handle {
+        impl<'de $(, $param: $bound)*> serde::Deserialize<'de> for $handle {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 crate::handle::portable::deserialize(deserializer)
             }

@@ -128,6 +128,11 @@ impl<const WORDS: usize> Stripe<WORDS> {
         }
     }
 
+    /// What is told apart of a hash.
+    pub const fn tag(hash: u64) -> u64 {
+        hash >> ParticipantId::BITS
+    }
+
     /// Claims what has this hash, of which the bits from 23 on count, or sleeps until whoever computes it is done or
     /// dead. `waits_for_room`: sleeps also while there is no word for one more.
     pub fn claim(

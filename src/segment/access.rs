@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::raw::blocks::Hand;
 use crate::raw::list::ListHeader;
 use crate::raw::lock::RawLock;
+use crate::raw::pending::Stripe;
 use crate::raw::permits::PermitsHeader;
 use crate::raw::range_entry::RangeEntry;
 use crate::raw::ranges::RangesHeader;
@@ -21,7 +22,7 @@ use crate::raw::table::TableHead;
 use crate::raw::table_desk::Desk;
 use crate::raw::table_line::{PairLine, RecordLine};
 use crate::raw::version::Version;
-use crate::segment::layout::{ArenaHeader, Entry, Row};
+use crate::segment::layout::{ArenaHeader, Entry, Row, STRIPE_WORDS};
 use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use crate::sys::mapping::Mapping;
 use core::fmt;
@@ -49,7 +50,7 @@ shared!(AtomicU8, AtomicU16, AtomicU32, AtomicU64, Row, RegistryHeader);
 shared!(Entry, Hand, ArenaHeader);
 shared!(ListHeader, RawLock, Signal, Version, PermitsHeader, RingHeader, Roster);
 shared!(ReadersHeader, ReaderCell, RangesHeader, RangeEntry);
-shared!(TableHead, Desk, PairLine, RecordLine);
+shared!(TableHead, Desk, PairLine, RecordLine, Stripe<STRIPE_WORDS>);
 
 /// The memory of an attachment, or a checked part of it. Keeps the memory mapped.
 #[derive(Clone)]

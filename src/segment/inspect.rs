@@ -20,6 +20,7 @@ use crate::segment::fixed::Fixed;
 use crate::segment::header::bad_shape;
 use crate::segment::layout::{Entry, FORMAT, ObjectKind};
 use crate::segment::locked::{ArrayPlan, RwLockPlan};
+use crate::segment::pending;
 use crate::segment::recover::{Ground, semaphore_cells};
 use crate::segment::table_plan::TablePlan;
 use crate::segment::table_reap;
@@ -167,7 +168,10 @@ fn state(body: &Region, kind: ObjectKind, shape: [u64; 4]) -> Result<String> {
             format!("{:?}", plan.lock(body)?)
         }
         ObjectKind::Lock => format!("{:?}", body.place::<RawLock>(0)?),
-        ObjectKind::Dict => table_reap::report(body, TablePlan::from_shape(shape).ok_or_else(bad)?)?,
+        ObjectKind::Dict => {
+            let plan = TablePlan::from_shape(shape).ok_or_else(bad)?;
+            format!("{}, computing: {:?}", table_reap::report(body, plan)?, pending::computing(body, shape)?)
+        }
         ObjectKind::List => format!("{:?}", body.place::<ListHeader>(0)?),
         ObjectKind::Semaphore => {
             let cells = body.places::<AtomicU32>(semaphore_cells(), first)?;

@@ -21,6 +21,7 @@ use crate::raw::blocks::Hand;
 use crate::raw::catalog::Slot;
 use crate::raw::lock::RawLock;
 use crate::raw::pages::PagesHeader;
+use crate::raw::pending::Stripe;
 use crate::raw::registry::RegistryHeader;
 use crate::sync::{AtomicU32, AtomicU64};
 
@@ -61,6 +62,9 @@ pub(crate) const OBJECTS_MAX: u32 = 1 << 16;
 pub(crate) const SEATS_PER_ROW: u32 = 32;
 /// Hands of each participant: one of each seat, and one for what each of the first seats keeps to use it again.
 pub(crate) const HANDS_PER_ROW: u32 = 48;
+
+/// Words of a stripe of what a dictionary computes: with its head, two pairs of cache lines.
+pub(crate) const STRIPE_WORDS: usize = 30;
 
 /// Byte of the segment file that participant row `row` holds locked while its process lives. Far beyond
 /// the data, where a file lock costs no memory.
@@ -257,6 +261,7 @@ pub(crate) const FINGERPRINT: u64 = {
         size_of::<crate::raw::table_desk::Desk>(),
         size_of::<crate::raw::table_line::PairLine>(),
         size_of::<crate::raw::table_line::RecordLine>(),
+        size_of::<Stripe<STRIPE_WORDS>>(),
         size_of::<Entry>(),
         size_of::<Hand>(),
         size_of::<ArenaHeader>(),

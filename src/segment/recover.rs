@@ -24,6 +24,7 @@ use crate::segment::header::{Header, bad_shape};
 use crate::segment::layout::{self, ObjectKind};
 use crate::segment::list;
 use crate::segment::locked::{ArrayPlan, RwLockPlan};
+use crate::segment::pending;
 use crate::segment::spill;
 use crate::segment::table_reap;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -169,7 +170,10 @@ impl Ground<'_> {
         all: bool,
     ) -> Result<u32> {
         match (kind, self.arena) {
-            (ObjectKind::Dict, Some(arena)) => table_reap::sweep(body, shape, arena, life, all),
+            (ObjectKind::Dict, Some(arena)) => {
+                let traces = table_reap::sweep(body, shape, arena, life, all)?;
+                Ok(traces.saturating_add(pending::sweep(body, shape, life)?))
+            }
             (ObjectKind::Dict, None) => Err(bad_shape(kind, shape)),
             _ => sweep(body, kind, shape, life),
         }

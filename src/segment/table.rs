@@ -51,6 +51,11 @@ impl Under for Body {
     fn arena(&self) -> Option<&Arena> {
         self.attachment().arena()
     }
+
+    #[cold]
+    fn reader(&self) -> Option<&Self> {
+        self.life().ok()
+    }
 }
 
 /// Under which condition an entry is put or taken out. `V`: a value.
@@ -191,23 +196,6 @@ impl<L: Kept> Table<L> {
         let Inner { shelf, body, .. } = &*self.0;
         shelf.machine(&Standing { shelf, under: body }).extent().buckets()
     }
-
-    /// Reads a bucket, and those that were split off it since there were `buckets` buckets. `snapshot` reads one bucket and
-    /// says how many bits of a hash decide on it by now.
-    pub(in crate::segment) fn family(
-        &self,
-        bucket: u64,
-        buckets: u64,
-        mut snapshot: impl FnMut(u64) -> Result<u32>,
-    ) -> Result<()> {
-        let mut left = vec![(bucket, Extent::new(buckets).bits_of(bucket))];
-        // Bounded: each bit of a hash is decided on once on the way to a bucket.
-        while let Some((bucket, bits)) = left.pop() {
-            let now = snapshot(bucket)?.min(48);
-            left.extend((bits..now).map(|bit| (bucket | 1 << bit, bit + 1)));
-        }
-        Ok(())
-    }
 }
 
 impl<L: Kept> Inner<L> {
@@ -308,6 +296,22 @@ impl<L: Kept> Inner<L> {
         }
         Ok(())
     }
+}
+
+/// Reads a bucket, and those that were split off it since there were `buckets` buckets. `snapshot` reads one bucket and
+/// says how many bits of a hash decide on it by now.
+pub(in crate::segment) fn family(
+    bucket: u64,
+    buckets: u64,
+    mut snapshot: impl FnMut(u64) -> Result<u32>,
+) -> Result<()> {
+    let mut left = vec![(bucket, Extent::new(buckets).bits_of(bucket))];
+    // Bounded: each bit of a hash is decided on once on the way to a bucket.
+    while let Some((bucket, bits)) = left.pop() {
+        let now = snapshot(bucket)?.min(48);
+        left.extend((bits..now).map(|bit| (bucket | 1 << bit, bit + 1)));
+    }
+    Ok(())
 }
 
 /// A block's unit, as a table refers to it.

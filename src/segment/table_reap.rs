@@ -48,7 +48,7 @@ impl Key {
 }
 
 /// Asks nobody about lives: for looks.
-struct NoLife;
+pub(in crate::segment) struct NoLife;
 
 impl Liveness for NoLife {
     fn me(&self) -> ParticipantId {

@@ -10,11 +10,10 @@ use crate::raw::table_change::Spot;
 use crate::raw::table_line::RecordLine;
 use crate::segment::access;
 use crate::segment::allocate::InHand;
-use crate::segment::body::Body;
 use crate::segment::plain;
-use crate::segment::table::{Inner, Put, Table, When, unit_of};
+use crate::segment::table::{Inner, Put, Table, When, family, unit_of};
 use crate::segment::table_reap::Key;
-use crate::segment::table_shelf::{Record, Shelf, Under, error_of, tag_of};
+use crate::segment::table_shelf::{Record, Shelf, Standing, Under, error_of, tag_of};
 use crate::sync::{AtomicU64, Ordering::Relaxed, fence};
 
 /// Keys whose buckets and records are asked for at once.
@@ -31,6 +30,8 @@ struct Wanted<'a, U, F, R> {
     under: &'a U,
     read: F,
     found: Option<R>,
+    /// Whether what is found is marked as read.
+    marks: bool,
 }
 
 /// The slots with the tag of this hash, among those that are occupied.
@@ -59,7 +60,7 @@ impl<U: Under, F: FnMut(&[AtomicU64], usize) -> R, R> Asked<RecordLine> for Want
         let Some(record) = self.shelf.record(self.under, line.follow(slot)) else { return false };
         let meets = record.has_key(self.key);
         if meets {
-            if self.shelf.plan.limit != 0 {
+            if self.marks {
                 line.mark(slot);
             }
             let (words, len) = record.value();
@@ -70,13 +71,13 @@ impl<U: Under, F: FnMut(&[AtomicU64], usize) -> R, R> Asked<RecordLine> for Want
 }
 
 /// What is known of the value that stands there.
-struct Standing {
+struct Seen {
     /// Whether it is the one that was expected.
     equals: bool,
 }
 
 /// Looks at a value: whether it is the expected one; copies it if that is wanted.
-fn look<'b>(expected: Option<&'b [u8]>, old: &'b mut Old<'_>) -> impl FnMut(&[AtomicU64], usize) -> Standing + 'b {
+fn look<'b>(expected: Option<&'b [u8]>, old: &'b mut Old<'_>) -> impl FnMut(&[AtomicU64], usize) -> Seen + 'b {
     move |words, len| {
         if let Some(old) = old {
             old.clear();
@@ -92,7 +93,7 @@ fn look<'b>(expected: Option<&'b [u8]>, old: &'b mut Old<'_>) -> impl FnMut(&[At
                     && rest.iter().zip(last).all(|(a, b)| *a == b)
             }
         });
-        Standing { equals }
+        Seen { equals }
     }
 }
 
@@ -123,26 +124,13 @@ impl Table<RecordLine> {
     /// overwritten, and may run again; only the result that is returned counts. Writes nothing, and waits for nobody.
     #[inline(always)]
     pub(crate) fn get<R>(&self, key: &[u8], read: impl FnMut(&[AtomicU64], usize) -> R) -> Result<Option<R>> {
-        let Inner { shelf, body, .. } = self.inner();
-        self.get_hashed(key, shelf.hash.bytes(key), body, read)
+        self.get_hashed(key, self.inner().shelf.hash.bytes(key), read)
     }
 
     #[inline(always)]
-    fn get_hashed<R>(
-        &self,
-        key: &[u8],
-        hash: u64,
-        under: &Body,
-        read: impl FnMut(&[AtomicU64], usize) -> R,
-    ) -> Result<Option<R>> {
-        let inner = self.inner();
-        let standing = inner.standing();
-        let mut wanted = Wanted { key, hash, shelf: &inner.shelf, under, read, found: None };
-        match inner.shelf.machine(&standing).find(&mut wanted, || inner.body.life().ok()) {
-            Ok(true) => Ok(wanted.found),
-            Ok(false) => Ok(None),
-            Err(trouble) => Err(error_of(trouble)),
-        }
+    fn get_hashed<R>(&self, key: &[u8], hash: u64, read: impl FnMut(&[AtomicU64], usize) -> R) -> Result<Option<R>> {
+        let standing = self.inner().standing();
+        standing.get_hashed(key, hash, standing.shelf.plan.limit != 0, read)
     }
 
     /// As [`get`](Self::get), for many keys: `each` gets the number of the key and what was read. Buckets and records come
@@ -174,7 +162,7 @@ impl Table<RecordLine> {
                     bytes = (16 + key.len() + len).min(2048) as u64;
                     read(words, len)
                 };
-                each(at, self.get_hashed(key, hash, body, read)?);
+                each(at, self.get_hashed(key, hash, read)?);
             }
         }
         Ok(())
@@ -201,7 +189,7 @@ impl Table<RecordLine> {
         let hash = inner.shelf.hash.bytes(key);
         if when != When::Always {
             // Nothing is written for what is refused anyway.
-            let found = self.get_hashed(key, hash, &inner.body, look(when.expected(), &mut old))?;
+            let found = self.get_hashed(key, hash, look(when.expected(), &mut old))?;
             let equals = found.map(|found| found.equals);
             if !when.allows(equals) {
                 return Ok(Put::Refused(equals.map(|_| ())));
@@ -215,7 +203,8 @@ impl Table<RecordLine> {
         for _ in 0..3 {
             let locked = machine.lock(life, hash).map_err(error_of)?;
             let read = look(when.expected(), &mut old);
-            let mut wanted = Wanted { key, hash, shelf: &inner.shelf, under: &inner.body, read, found: None };
+            let mut wanted =
+                Wanted { key, hash, shelf: &inner.shelf, under: &inner.body, read, found: None, marks: false };
             let spot = machine.locate(&locked, &mut wanted);
             let equals = wanted.found.map(|found| found.equals);
             let stays = match &spot {
@@ -269,7 +258,7 @@ impl Table<RecordLine> {
         let sitting = inner.desks.sit(&machine, life)?;
         let hash = inner.shelf.hash.bytes(key);
         let read = look(when.expected(), &mut old);
-        let mut wanted = Wanted { key, hash, shelf: &inner.shelf, under: &inner.body, read, found: None };
+        let mut wanted = Wanted { key, hash, shelf: &inner.shelf, under: &inner.body, read, found: None, marks: false };
         let mut locked = machine.lock(life, hash).map_err(error_of)?;
         let done = match machine.locate(&locked, &mut wanted) {
             Ok(Spot::Found(at)) if when.allows(Some(wanted.found.is_some_and(|found| found.equals))) => {
@@ -290,20 +279,43 @@ impl Table<RecordLine> {
     }
 
     /// The entries of one family of buckets, of `buckets` that there were, each bucket as it was at one moment.
-    pub(crate) fn scan(&self, family: u64, buckets: u64, mut each: impl FnMut(&[u8], &[u8])) -> Result<()> {
-        let inner = self.inner();
-        let standing = inner.standing();
-        let machine = inner.shelf.machine(&standing);
+    pub(crate) fn scan(&self, family: u64, buckets: u64, each: impl FnMut(&[u8], &[u8])) -> Result<()> {
+        self.inner().standing().scan(family, buckets, each)
+    }
+}
+
+impl<U: Under> Standing<'_, RecordLine, U> {
+    /// As [`Table::get`]. `marks`: it is marked as read.
+    #[inline(always)]
+    pub(in crate::segment) fn get_hashed<R>(
+        &self,
+        key: &[u8],
+        hash: u64,
+        marks: bool,
+        read: impl FnMut(&[AtomicU64], usize) -> R,
+    ) -> Result<Option<R>> {
+        let Self { shelf, under } = *self;
+        let mut wanted = Wanted { key, hash, shelf, under, read, found: None, marks };
+        match shelf.machine(self).find(&mut wanted, || under.reader()) {
+            Ok(true) => Ok(wanted.found),
+            Ok(false) => Ok(None),
+            Err(trouble) => Err(error_of(trouble)),
+        }
+    }
+
+    /// As [`Table::scan`].
+    pub(in crate::segment) fn scan(&self, bucket: u64, buckets: u64, mut each: impl FnMut(&[u8], &[u8])) -> Result<()> {
+        let machine = self.shelf.machine(self);
         // Keys and values one behind the other, and their lengths.
         let found = core::cell::RefCell::new((Vec::<u8>::new(), Vec::<(usize, usize)>::new()));
-        self.family(family, buckets, |bucket| {
+        family(bucket, buckets, |bucket| {
             let begin = || {
                 let mut found = found.borrow_mut();
                 found.0.clear();
                 found.1.clear();
             };
             let read = |line: &RecordLine, slot: u32| {
-                let Some(record) = inner.shelf.record(&inner.body, line.follow(slot)) else { return };
+                let Some(record) = self.shelf.record(self.under, line.follow(slot)) else { return };
                 let mut found = found.borrow_mut();
                 let (bytes, lens) = &mut *found;
                 let mut copy = |(words, len): (&[AtomicU64], usize)| {
@@ -315,7 +327,7 @@ impl Table<RecordLine> {
                 let both = (copy(record.key()), copy(record.value()));
                 lens.push(both);
             };
-            let bits = machine.snapshot(inner.body.life().ok(), bucket, begin, read).map_err(error_of)?;
+            let bits = machine.snapshot(self.under.reader(), bucket, begin, read).map_err(error_of)?;
             let found = found.borrow();
             let mut rest = found.0.as_slice();
             for &(key_len, value_len) in &found.1 {

@@ -51,6 +51,9 @@ pub(crate) trait Kept: Line + Shared + Sync + 'static {
 /// What lies under a table: who asks about lives, and whose blocks its records are.
 pub(crate) trait Under: Liveness {
     fn arena(&self) -> Option<&Arena>;
+
+    /// Who may lock a bucket to read it, where it changes all the time. `None`: whoever only looks.
+    fn reader(&self) -> Option<&Self>;
 }
 
 /// Who recovers or only looks at a table without a handle on it.
@@ -62,6 +65,10 @@ pub(crate) struct Bare<'a, V> {
 impl<V: Liveness> Under for Bare<'_, V> {
     fn arena(&self) -> Option<&Arena> {
         self.arena
+    }
+
+    fn reader(&self) -> Option<&Self> {
+        None
     }
 }
 

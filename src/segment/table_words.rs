@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::raw::table::{Asked, Trouble};
 use crate::raw::table_change::Spot;
 use crate::raw::table_line::PairLine;
-use crate::segment::table::{Put, Table, When};
-use crate::segment::table_shelf::error_of;
+use crate::segment::table::{Put, Table, When, family};
+use crate::segment::table_shelf::{Standing, Under, error_of};
 
 /// Keys whose buckets are asked for at once.
 const BATCH: usize = 16;
@@ -68,14 +68,8 @@ impl Table<PairLine> {
 
     #[inline(always)]
     fn get_hashed(&self, key: u64, hash: u64) -> Result<Option<u64>> {
-        let inner = self.inner();
-        let standing = inner.standing();
-        let mut wanted = Wanted { key, hash, value: 0, marks: inner.shelf.plan.limit != 0 };
-        match inner.shelf.machine(&standing).find(&mut wanted, || inner.body.life().ok()) {
-            Ok(true) => Ok(Some(wanted.value)),
-            Ok(false) => Ok(None),
-            Err(trouble) => Err(error_of(trouble)),
-        }
+        let standing = self.inner().standing();
+        standing.get_hashed(key, hash, standing.shelf.plan.limit != 0)
     }
 
     /// The values of many keys: `each` gets the number of the key and what it has. Buckets come while others are looked at.
@@ -241,15 +235,35 @@ impl Table<PairLine> {
     }
 
     /// The entries of one family of buckets, of `buckets` that there were, each bucket as it was at one moment.
-    pub(crate) fn scan_words(&self, family: u64, buckets: u64, mut each: impl FnMut(u64, u64)) -> Result<()> {
-        let inner = self.inner();
-        let standing = inner.standing();
-        let machine = inner.shelf.machine(&standing);
+    pub(crate) fn scan_words(&self, family: u64, buckets: u64, each: impl FnMut(u64, u64)) -> Result<()> {
+        self.inner().standing().scan_words(family, buckets, each)
+    }
+}
+
+impl<U: Under> Standing<'_, PairLine, U> {
+    /// As [`Table::get_word`]. `marks`: it is marked as read.
+    #[inline(always)]
+    pub(in crate::segment) fn get_hashed(&self, key: u64, hash: u64, marks: bool) -> Result<Option<u64>> {
+        let mut wanted = Wanted { key, hash, value: 0, marks };
+        match self.shelf.machine(self).find(&mut wanted, || self.under.reader()) {
+            Ok(true) => Ok(Some(wanted.value)),
+            Ok(false) => Ok(None),
+            Err(trouble) => Err(error_of(trouble)),
+        }
+    }
+
+    /// As [`Table::scan_words`].
+    pub(in crate::segment) fn scan_words(
+        &self,
+        bucket: u64,
+        buckets: u64,
+        mut each: impl FnMut(u64, u64),
+    ) -> Result<()> {
         let found = core::cell::RefCell::new(Vec::new());
-        self.family(family, buckets, |bucket| {
+        family(bucket, buckets, |bucket| {
             let begin = || found.borrow_mut().clear();
             let read = |line: &PairLine, slot: u32| found.borrow_mut().push((line.key(slot), line.value(slot)));
-            let bits = machine.snapshot(inner.body.life().ok(), bucket, begin, read).map_err(error_of)?;
+            let bits = self.shelf.machine(self).snapshot(self.under.reader(), bucket, begin, read).map_err(error_of)?;
             found.borrow_mut().drain(..).for_each(|(key, value)| each(key, value));
             Ok(bits)
         })

@@ -19,7 +19,12 @@ pub(crate) enum Encoding {
     Postcard = 2,
     /// Bytes, of any number.
     Bytes = 3,
+    /// One word of 8 bytes.
+    Word = 4,
 }
+
+/// Where the second encoding of a [pair](TypeTag::pair) stands.
+const SECOND: u32 = 8;
 
 /// Last path segment of a type's name, size, alignment and encoding.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,11 +49,50 @@ impl TypeTag {
         }
     }
 
+    /// The tag of what has keys and values: each field is that of the key, and above it, in the upper half or the second byte,
+    /// that of the value.
+    pub(crate) fn pair(key: &Self, value: &Self) -> Self {
+        let name = |tag: &Self| String::from_utf8_lossy(tag.name()).into_owned();
+        Self {
+            name: pack(&format!("{}, {}", name(key), name(value))),
+            size: key.size & 0xffff_ffff | value.size << 32,
+            align: key.align & 0xffff | value.align << 16,
+            encoding: key.encoding | value.encoding << SECOND,
+        }
+    }
+
+    /// The same type in another encoding.
+    pub(crate) fn encoded(self, encoding: Encoding) -> Self {
+        Self { encoding: encoding as u32, ..self }
+    }
+
+    fn name(&self) -> &[u8] {
+        self.name.split(|b| *b == 0).next().unwrap_or_default()
+    }
+
+    /// The encodings, and for each what is left of size and alignment.
+    fn halves(&self) -> [(u32, u64, u32); 2] {
+        let first = (self.encoding & 0xff, self.size & 0xffff_ffff, self.align & 0xffff);
+        [first, (self.encoding >> SECOND, self.size >> 32, self.align >> 16)]
+    }
+
+    fn is_pair(&self) -> bool {
+        self.encoding >> SECOND != 0
+    }
+
     /// The tag of the same encoding under a name that the user gave. What plain data looks like is compared still; what
     /// is encoded may have any size in memory.
     pub(crate) fn given(self, name: &str) -> Self {
         // No type's name begins with a quote.
         let named = Self { name: pack(&format!("\"{name}\"")), ..self };
+        if self.is_pair() {
+            let kept = self.halves().map(|(encoding, size, align)| match encoding {
+                2 => (0, 0),
+                _ => (size, align),
+            });
+            let [(first, first_align), (second, second_align)] = kept;
+            return Self { size: first | second << 32, align: first_align | second_align << 16, ..named };
+        }
         if self.encoding == Encoding::Postcard as u32 { Self { size: 0, align: 0, ..named } } else { named }
     }
 
@@ -72,13 +116,26 @@ impl fmt::Display for TypeTag {
         if self.encoding == Encoding::None as u32 {
             return Ok(());
         }
-        let name = self.name.split(|b| *b == 0).next().unwrap_or_default();
-        let encoding = match self.encoding {
+        let name = self.name();
+        let say = |encoding| match encoding {
             1 => "plain",
             2 => "postcard",
             3 => "bytes",
+            4 => "a word",
             _ => "unknown encoding",
         };
+        if self.is_pair() {
+            let [key, value] = self.halves();
+            let name = name.escape_ascii();
+            let [(key, key_size, _), (value, value_size, _)] = [key, value];
+            return write!(
+                f,
+                "<{name}> (keys of {key_size} bytes, {}, values of {value_size}, {})",
+                say(key),
+                say(value)
+            );
+        }
+        let encoding = say(self.encoding);
         write!(f, "<{}> ({} bytes, aligned to {}, {encoding})", name.escape_ascii(), self.size, self.align)
     }
 }
@@ -121,13 +178,23 @@ fn pack(name: &str) -> [u8; NAME_LEN] {
 
 #[cfg(test)]
 mod tests {
-    use super::{NAME_LEN, pack, short};
+    use super::{Encoding, NAME_LEN, TypeTag, pack, short};
 
     #[test]
     fn paths_are_dropped_and_shapes_are_kept() {
         assert_eq!(short("alloc::vec::Vec<(my::Order, core::option::Option<u8>)>"), "Vec<(Order, Option<u8>)>");
         assert_eq!(short("[u8; 64]"), "[u8; 64]");
         assert_eq!(short("&str"), "&str");
+    }
+
+    #[test]
+    fn pairs_say_both_types() {
+        let (text, three) = (TypeTag::of::<String>(Encoding::Postcard), TypeTag::of::<[u32; 3]>(Encoding::Plain));
+        let tag = TypeTag::pair(&text, &three);
+        assert_eq!(tag.to_string(), "<String, [u32; 3]> (keys of 24 bytes, postcard, values of 12, plain)");
+        let given = tag.clone().given("stock/1");
+        assert_eq!(given.to_string(), "<\\\"stock/1\\\"> (keys of 0 bytes, postcard, values of 12, plain)");
+        assert_ne!(tag, TypeTag::pair(&three, &text));
     }
 
     #[test]

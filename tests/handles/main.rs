@@ -1,6 +1,9 @@
 //! The handles through the public API: one file per primitive, threads and bad input.
 
 mod array;
+mod dict;
+mod dict_bad;
+mod dict_once;
 mod lease;
 mod list;
 mod lock;
@@ -32,4 +35,5 @@ fn handles_are_send_and_sync_and_clone() {
     is::<mutirao::Semaphore>();
     is::<mutirao::Queue<String>>();
     is::<mutirao::List<String>>();
+    is::<mutirao::Dict<String, u64>>();
 }

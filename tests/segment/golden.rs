@@ -90,7 +90,7 @@ fn the_layout_is_the_one_of_format_1() {
     let fingerprint = u64::from_ne_bytes(bytes[16..24].try_into().unwrap());
     assert_eq!(format!("{fingerprint:#018x}"), FINGERPRINT_1);
 }
-const FINGERPRINT_1: &str = "0x50fac39df2db0ac1";
+const FINGERPRINT_1: &str = "0x58cc3f10369f8db3";
 
 #[test]
 fn the_first_participant_has_row_and_id() {

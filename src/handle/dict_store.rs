@@ -1,0 +1,332 @@
+//! A dictionary before it has verbs: encoded keys and values over the table of the segment, whichever kind it is.
+//!
+//! Which kind is known when the program is compiled, so each operation is one of two straight lines.
+
+use crate::error::{Error, Result};
+use crate::handle::dict_bits::{Bits, Done, Found, If, copy, done};
+use crate::handle::dict_codec::{
+    DictItem, Lookup, Types, from_word, is_any_word, is_inline, to_bytes, to_word, with_spare, word_bytes,
+};
+use crate::raw::hash::HashKind;
+use crate::raw::table_line::{PairLine, RecordLine};
+use crate::segment::access::Placed;
+use crate::segment::body::{Blueprint, Body};
+use crate::segment::handoff;
+use crate::segment::header::bad_shape;
+use crate::segment::layout::ObjectKind;
+use crate::segment::pending::{self, Pending, STRIPES};
+use crate::segment::table::{Table, When};
+use crate::segment::table_plan::{Bucket, TableOptions, TablePlan};
+use core::marker::PhantomData;
+
+pub(crate) const WHAT: &str = "the dictionary";
+
+/// A table of either kind.
+#[derive(Clone)]
+enum Tables {
+    Words(Table<PairLine>),
+    Records(Table<RecordLine>),
+}
+
+/// The table, and what is being computed.
+pub(crate) struct Store<K, V> {
+    table: Tables,
+    pub stripes: Placed<[Pending]>,
+    pub body: Body,
+    /// The most bytes of a record.
+    record_max: usize,
+    _types: Types<K, V>,
+}
+
+/// Bytes of a record's lengths.
+const LENGTHS: usize = 8;
+
+/// What a new dictionary needs.
+pub(crate) fn blueprint<K: DictItem, V: DictItem>(
+    hash: HashKind,
+    [capacity, limit]: [u64; 2],
+    memory: [u64; 2],
+    rows: u32,
+) -> Blueprint {
+    let plan = TablePlan::new(&TableOptions { bucket: bucket::<K, V>(), hash, capacity, limit, rows });
+    Blueprint { body_len: pending::body_len_with(plan.body_len()), shape: plan.shape(), arena: memory }
+}
+
+/// Which kind of table it is.
+#[inline(always)]
+fn bucket<K: DictItem, V: DictItem>() -> Bucket {
+    if is_inline::<K, V>() { Bucket::Words } else { Bucket::Records }
+}
+
+impl<K: DictItem, V: DictItem> Store<K, V> {
+    pub(crate) fn attach(body: Body) -> Result<Self> {
+        let bad = || bad_shape(ObjectKind::Dict, body.shape());
+        let plan = TablePlan::from_shape(body.shape()).ok_or_else(bad)?;
+        let arena = body.attachment().arena().ok_or_else(bad)?;
+        let bucket = bucket::<K, V>();
+        let table = match bucket {
+            Bucket::Words => Tables::Words(Table::attach(body.clone(), bucket)?),
+            Bucket::Records => Tables::Records(Table::attach(body.clone(), bucket)?),
+        };
+        Ok(Self {
+            table,
+            stripes: body.placed_slice(pending::stripes_at(plan.body_len()), STRIPES)?,
+            record_max: usize::try_from(arena.usage_max()).unwrap_or(usize::MAX).min(u32::MAX as usize),
+            body,
+            _types: PhantomData,
+        })
+    }
+
+    /// Fills what is not zero in a new one.
+    pub(crate) fn fill(body: &Body) -> Result<()> {
+        Table::<PairLine>::fill(body)
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        match &self.table {
+            Tables::Words(table) => table.len(),
+            Tables::Records(table) => table.len(),
+        }
+    }
+
+    /// Families of buckets that a walk which begins now goes through.
+    pub(crate) fn families(&self) -> u64 {
+        match &self.table {
+            Tables::Words(table) => table.buckets(),
+            Tables::Records(table) => table.buckets(),
+        }
+    }
+
+    /// Runs `f` with the key's bits. A handle in a key may live in our own segment.
+    #[inline(always)]
+    pub(crate) fn with_key<Q: Lookup<K> + ?Sized, R>(
+        &self,
+        key: &Q,
+        f: impl FnOnce(Bits<'_>) -> Result<R>,
+    ) -> Result<R> {
+        if is_inline::<K, V>() {
+            return f(Bits::Word(key.word()));
+        }
+        let most = self.record_max.saturating_sub(LENGTHS);
+        if K::FIXED.is_some() {
+            return f(Bits::Bytes(key.bytes(most, &mut Vec::new())?)); // its own bytes
+        }
+        with_spare(|spare| f(Bits::Bytes(handoff::at_home(self.body.segment(), || key.bytes(most, spare))?)))
+    }
+
+    /// Runs `f` with the bits of a value that is to stand beside this key.
+    #[inline(always)]
+    pub(crate) fn with_value<R>(&self, key: Bits<'_>, value: &V, f: impl FnOnce(Bits<'_>) -> Result<R>) -> Result<R> {
+        let Bits::Bytes(key) = key else { return f(Bits::Word(to_word(value))) };
+        let most = self.record_max.saturating_sub(LENGTHS + key.len().next_multiple_of(8));
+        if V::FIXED.is_some() {
+            return f(Bits::Bytes(to_bytes(value, most, &mut Vec::new(), "a value")?)); // its own bytes
+        }
+        with_spare(|spare| {
+            let bytes = handoff::at_home(self.body.segment(), || to_bytes(value, most, spare, "a value"))?;
+            f(Bits::Bytes(bytes))
+        })
+    }
+
+    /// The value of a key.
+    #[inline(always)]
+    pub(crate) fn get(&self, key: Bits<'_>) -> Result<Option<V>> {
+        self.body.life()?;
+        match (key, &self.table) {
+            (Bits::Word(key), Tables::Words(table)) => table.get_word(key)?.map(from_word).transpose(),
+            (Bits::Bytes(key), Tables::Records(table)) => {
+                let read = table.get(key, |words, len| (V::copy_out(words, len.min(8 * words.len())), len))?;
+                let Some((raw, len)) = read else { return Ok(None) };
+                match V::FIXED {
+                    Some(size) if size != len => Err(bad_length(len)),
+                    Some(_) => V::decode(raw).map(Some),
+                    None => handoff::at_home(self.body.segment(), || V::decode(raw)).map(Some),
+                }
+            }
+            _ => Err(mixed()),
+        }
+    }
+
+    /// Whether there is a value.
+    pub(crate) fn contains(&self, key: Bits<'_>) -> Result<bool> {
+        self.body.life()?;
+        match (key, &self.table) {
+            (Bits::Word(key), Tables::Words(table)) => Ok(table.get_word(key)?.is_some()),
+            (Bits::Bytes(key), Tables::Records(table)) => Ok(table.get(key, |_, _| ())?.is_some()),
+            _ => Err(mixed()),
+        }
+    }
+
+    /// Runs `f` with the bytes of a value.
+    pub(crate) fn get_with<R>(&self, key: Bits<'_>, f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        self.body.life()?;
+        match (key, &self.table) {
+            (Bits::Word(key), Tables::Words(table)) => {
+                let word = table.get_word(key)?;
+                Ok(word.map(|word| f(&word.to_le_bytes()[..word_bytes::<V>()])))
+            }
+            (Bits::Bytes(key), Tables::Records(table)) => with_spare(|bytes| {
+                let read = table.get(key, |words, len| copy(words, len, bytes))?;
+                Ok(read.map(|()| f(bytes)))
+            }),
+            _ => Err(mixed()),
+        }
+    }
+
+    /// The value of a key, as it is stored.
+    pub(crate) fn find(&self, key: Bits<'_>) -> Result<Option<Found>> {
+        self.body.life()?;
+        match (key, &self.table) {
+            (Bits::Word(key), Tables::Words(table)) => Ok(table.get_word(key)?.map(Found::Word)),
+            (Bits::Bytes(key), Tables::Records(table)) => {
+                let mut bytes = Vec::new();
+                let read = table.get(key, |words, len| copy(words, len, &mut bytes))?;
+                Ok(read.map(|()| Found::Bytes(bytes)))
+            }
+            _ => Err(mixed()),
+        }
+    }
+
+    /// Makes a value of what was found.
+    pub(crate) fn decode(&self, found: &Found) -> Result<V> {
+        match V::FIXED {
+            Some(_) => found.decode("a value"),
+            None => handoff::at_home(self.body.segment(), || found.decode("a value")),
+        }
+    }
+
+    /// After an insertion beyond the limit, forgets something.
+    #[inline(always)]
+    fn kept<T>(&self, done: Done<T>) -> Result<Done<T>> {
+        if matches!(done, Done::Inserted) {
+            match &self.table {
+                Tables::Words(table) if table.is_over_limit()? => table.evict_some()?,
+                Tables::Records(table) if table.is_over_limit()? => table.evict_some()?,
+                _ => 0,
+            };
+        }
+        Ok(done)
+    }
+
+    /// Stores a value and says only what was done.
+    #[inline(always)]
+    pub(crate) fn put(&self, key: Bits<'_>, value: Bits<'_>, when: If<'_>) -> Result<Done<()>> {
+        self.body.life()?;
+        match (key, value, &self.table) {
+            (Bits::Word(key), Bits::Word(value), Tables::Words(table)) => {
+                self.kept(done(table.put_word(key, value, when.word())?).map(|_| ()))
+            }
+            (Bits::Bytes(key), Bits::Bytes(value), Tables::Records(table)) => {
+                self.kept(done(table.put(key, value, when.bytes(), None)?))
+            }
+            _ => Err(mixed()),
+        }
+    }
+
+    /// Stores a value whatever there was, and returns that.
+    #[inline(always)]
+    pub(crate) fn replace(&self, key: Bits<'_>, value: Bits<'_>) -> Result<Option<V>> {
+        self.body.life()?;
+        match (key, value, &self.table) {
+            (Bits::Word(key), Bits::Word(value), Tables::Words(table)) => {
+                self.kept(done(table.put_word(key, value, When::Always)?))?.replaced().map(from_word).transpose()
+            }
+            (Bits::Bytes(key), Bits::Bytes(value), Tables::Records(table)) => with_spare(|old| {
+                let done = self.kept(done(table.put(key, value, When::Always, Some(old))?))?;
+                done.replaced().map(|()| self.decode_bytes(old)).transpose()
+            }),
+            _ => Err(mixed()),
+        }
+    }
+
+    /// Removes a key whatever its value, and returns that. One that does not decode stays.
+    pub(crate) fn take(&self, key: Bits<'_>) -> Result<Option<V>> {
+        if let (Bits::Word(word), Tables::Words(table)) = (key, &self.table)
+            && is_any_word::<V>()
+        {
+            self.body.life()?;
+            return done(table.remove_word(word, When::Always)?).replaced().map(from_word).transpose();
+        }
+        // Ends: a round is lost only to another's change.
+        while let Some(found) = self.find(key)? {
+            let value = self.decode(&found)?;
+            if self.remove(key, If::Was(&found))? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Removes a key. True: there was a value for which the condition held.
+    pub(crate) fn remove(&self, key: Bits<'_>, when: If<'_>) -> Result<bool> {
+        self.body.life()?;
+        match (key, &self.table) {
+            (Bits::Word(key), Tables::Words(table)) => {
+                Ok(done(table.remove_word(key, when.word())?).replaced().is_some())
+            }
+            (Bits::Bytes(key), Tables::Records(table)) => {
+                Ok(done(table.remove(key, when.bytes(), None)?).replaced().is_some())
+            }
+            _ => Err(mixed()),
+        }
+    }
+
+    fn decode_bytes(&self, bytes: &[u8]) -> Result<V> {
+        match V::FIXED {
+            Some(_) => V::decode_from(bytes, "a value"),
+            None => handoff::at_home(self.body.segment(), || V::decode_from(bytes, "a value")),
+        }
+    }
+
+    /// Makes a key of its bits.
+    pub(crate) fn decode_key(&self, key: &Found) -> Result<K> {
+        match K::FIXED {
+            Some(_) => key.decode("a key"),
+            None => handoff::at_home(self.body.segment(), || key.decode("a key")),
+        }
+    }
+
+    /// The hash of a key, with the table's secrets.
+    pub(crate) fn hash(&self, key: Bits<'_>) -> Result<u64> {
+        match (key, &self.table) {
+            (Bits::Word(key), Tables::Words(table)) => Ok(table.hash_word(key)),
+            (Bits::Bytes(key), Tables::Records(table)) => Ok(table.hash(key)),
+            _ => Err(mixed()),
+        }
+    }
+
+    /// All entries of one family of buckets, appended.
+    pub(crate) fn scan(&self, family: u64, families: u64, into: &mut Vec<(Found, Found)>) -> Result<()> {
+        self.body.life()?;
+        match &self.table {
+            Tables::Words(table) => {
+                table.scan_words(family, families, |key, value| into.push((Found::Word(key), Found::Word(value))))
+            }
+            Tables::Records(table) => table.scan(family, families, |key, value| {
+                into.push((Found::of(key), Found::of(value)));
+            }),
+        }
+    }
+}
+
+impl<K, V> Clone for Store<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            table: self.table.clone(),
+            stripes: self.stripes.clone(),
+            body: self.body.clone(),
+            record_max: self.record_max,
+            _types: PhantomData,
+        }
+    }
+}
+
+#[cold]
+fn bad_length(len: usize) -> Error {
+    Error::corrupt(WHAT, format!("a value of fixed size has {len} bytes"))
+}
+
+#[cold]
+fn mixed() -> Error {
+    Error::corrupt(WHAT, "a key of one kind beside a value of the other")
+}
