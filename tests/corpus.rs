@@ -2,6 +2,8 @@
 
 #[path = "../fuzz/bodies/arena.rs"]
 mod arena;
+#[path = "../fuzz/bodies/dict.rs"]
+mod dict;
 #[path = "../fuzz/bodies/queue.rs"]
 mod queue;
 #[path = "../fuzz/bodies/segment.rs"]
@@ -19,6 +21,11 @@ fn saved_segments_are_refused_or_safe() {
 #[test]
 fn saved_operations_do_what_a_plain_deque_does() {
     replay("queue", queue::queue);
+}
+
+#[test]
+fn saved_operations_do_what_a_plain_map_does() {
+    replay("dict", dict::dict);
 }
 
 #[test]

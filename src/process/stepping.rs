@@ -159,6 +159,59 @@ where
     Ok(done)
 }
 
+/// Kills one child before the step of shared memory of this number, counted from 0 and from its [`begin`]: so that somebody
+/// died in the midst of something, for a victim of [`kill_everywhere`] to recover from and to be killed at that.
+///
+/// # Errors
+///
+/// As [`kill_everywhere`].
+///
+/// # Examples
+///
+/// ```
+/// use mutirao::Lock;
+/// use mutirao::testing::{Killed, begin, end, kill_at};
+///
+/// # mutirao::init();
+/// # if cfg!(target_arch = "x86_64") {
+/// let lock = Lock::new()?;
+/// let hold = |lock: Lock| {
+///     begin();
+///     let guard = lock.lock().unwrap();
+///     end();
+///     drop(guard);
+/// };
+/// assert_eq!(kill_at(0, &lock, hold)?, Killed::During(0));
+/// assert!(lock.try_lock().is_ok());
+/// assert_eq!(kill_at(1000, &lock, hold)?, Killed::After);
+/// assert!(lock.lock().is_err_and(|e| e.is_owner_died()));
+/// # }
+/// # Ok::<(), mutirao::Error>(())
+/// ```
+pub fn kill_at<S>(step: u64, stage: &S, victim: fn(S)) -> Result<Killed>
+where
+    S: Clone + Serialize + DeserializeOwned,
+{
+    if !cfg!(target_arch = "x86_64") {
+        return Err(Kind::Unsupported { what: "stepping a child" }.into());
+    }
+    let mut victim = Victim::new(stage, victim)?;
+    let mut steps = 0;
+    // Bounded as the operation is.
+    let killed = loop {
+        let is_step = victim.ahead()? != Ahead::Own;
+        if is_step && steps == step {
+            break Killed::During(step);
+        }
+        steps += u64::from(is_step);
+        if !victim.step()? {
+            break Killed::After;
+        }
+    };
+    victim.kill()?;
+    Ok(killed)
+}
+
 /// Kills after `k` instructions, then after `next(k)`, until an operation is over before that or `most` are passed.
 /// How many instructions it has, as far as that was seen.
 fn at_instructions(

@@ -5,7 +5,7 @@ use crate::process::child;
 #[doc(inline)]
 pub use crate::__testing_entry as entry;
 #[cfg(feature = "testing")]
-pub use crate::process::stepping::{Killed, Kills, Points, begin, end, kill_everywhere};
+pub use crate::process::stepping::{Killed, Kills, Points, begin, end, kill_at, kill_everywhere};
 
 /// Makes a test binary able to be a child of [`Process::spawn`](crate::Process::spawn): what
 /// [`init`](crate::init) does in `main`, done before the test harness starts. Once in each test binary, at

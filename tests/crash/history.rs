@@ -27,10 +27,13 @@ pub enum Call {
     PushToList,
     PopFromList,
     ChangeList,
+    AddInDict,
+    ChangeRecord,
+    ComeAndGo,
 }
 
 impl Call {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Add,
         Self::AddUnderMutex,
         Self::AddUnderLock,
@@ -47,13 +50,16 @@ impl Call {
         Self::PushToList,
         Self::PopFromList,
         Self::ChangeList,
+        Self::AddInDict,
+        Self::ChangeRecord,
+        Self::ComeAndGo,
     ];
 
     /// How often at most it is done between two records.
     pub const fn times_max(self) -> u64 {
         match self {
             Self::Add | Self::AddUnderMutex | Self::AddUnderLock => 200,
-            Self::AddUnderRwLock | Self::AddInRange | Self::Permit => 200,
+            Self::AddUnderRwLock | Self::AddInRange | Self::Permit | Self::AddInDict => 200,
             _ => 8,
         }
     }

@@ -7,6 +7,8 @@
 mutirao::testing::entry!();
 
 mod history;
+mod keyed;
+mod linear;
 mod worker;
 
 use history::Call;
@@ -18,7 +20,7 @@ use worker::{Dice, PATIENCE, PERMITS, Stage, number_of, number_of_large, work};
 
 const WORKERS: usize = 5;
 
-fn from_environment(name: &str, otherwise: u64) -> u64 {
+pub fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
@@ -170,6 +172,15 @@ fn check(stage: Stage, paths: &[PathBuf], kills: u64) {
     in_list.into_iter().for_each(|item| traffic[3].receive(number_of(item)));
     let changes: u64 = stage.counts.to_vec().unwrap().into_iter().map(number_of).sum();
     assert!(of(Call::ChangeList).allows(changes), "{changes} changes in the list");
+    let dict = stage.dict.to_hash_map().unwrap();
+    assert_eq!(dict.len(), stage.dict.len());
+    assert!(of(Call::AddInDict).allows(dict.values().sum()), "{dict:?}");
+    let records = stage.records.to_hash_map().unwrap();
+    assert_eq!(records.len(), stage.records.len());
+    let (counted, left): (Vec<_>, Vec<_>) = records.into_iter().partition(|(key, _)| key.starts_with("record"));
+    let changes = counted.into_iter().map(|(_, item)| number_of(item)).sum();
+    assert!(of(Call::ChangeRecord).allows(changes), "{changes} changes of records");
+    assert!(left.len() as u64 <= of(Call::ComeAndGo).unknown, "{left:?}");
     let takers = [Call::Recv, Call::DoJob, Call::RecvLarge, Call::PopFromList];
     for (at, (what, recv)) in ["items", "jobs", "large items", "items of the list"].into_iter().zip(takers).enumerate()
     {

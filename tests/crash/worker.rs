@@ -1,7 +1,7 @@
 //! One of the processes that use everything at once, until it is killed or told to stop.
 
 use crate::history::{Call, History};
-use mutirao::{Array, Bytes, List, Lock, LockError, Mutex, Plain, Queue, RwLock, Segment, Semaphore, Value};
+use mutirao::{Array, Bytes, Dict, List, Lock, LockError, Mutex, Plain, Queue, RwLock, Segment, Semaphore, Value};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,6 +42,9 @@ pub struct Stage {
     pub list: List<Item>,
     /// So many items, each counting how often it was changed.
     pub counts: List<Item>,
+    pub dict: Dict<u64, u64>,
+    /// Records that count how often they were changed, and some that come and go.
+    pub records: Dict<String, Item>,
     /// How often a holder was found dead, and what it guarded half changed.
     pub repaired: Value<u64>,
 }
@@ -65,6 +68,8 @@ impl Stage {
             large: Queue::new_in(&shop, CAPACITY)?,
             list: List::new_in(&shop)?,
             counts,
+            dict: Dict::options().create_in(&shop)?,
+            records: Dict::options().create_in(&shop)?,
             repaired: Value::new_in(&shop, 0)?,
             shop,
         })
@@ -212,6 +217,18 @@ fn once(stage: &Stage, call: Call, me: u64) -> Option<u64> {
         Call::ChangeList => {
             let changed = stage.counts.update((me % COUNTS as u64) as usize, |item| Plain([number_of(*item) + 1; 6]));
             Some(number_of(changed.expect("it is that long")))
+        }
+        Call::AddInDict => Some(stage.dict.fetch_add(&(me % 8), 1).expect("room")),
+        Call::ChangeRecord => {
+            let more = |item: Option<Item>| Plain([item.map_or(0, number_of) + 1; 6]);
+            Some(number_of(stage.records.update(&format!("record {}", me % 4), more).expect("room")))
+        }
+        Call::ComeAndGo => {
+            let key = format!("of {me}");
+            assert_eq!(stage.records.insert(&key, &Plain([me; 6])).expect("room"), None);
+            assert_eq!(stage.records.get(&key).expect("a dictionary").map(number_of), Some(me));
+            assert_eq!(stage.records.remove(&key).expect("a dictionary").map(number_of), Some(me));
+            Some(0)
         }
         Call::Send | Call::SendJob | Call::SendLarge | Call::PushToList => None,
     }

@@ -8,6 +8,7 @@
 mutirao::testing::entry!();
 
 mod catalog;
+mod dict;
 mod kit;
 mod leases;
 mod list;

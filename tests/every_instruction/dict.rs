@@ -1,0 +1,282 @@
+//! Dictionaries of both kinds: words that stand in the table, and records.
+
+use crate::operations;
+use mutirao::testing::{Killed, begin, end, kill_at};
+use mutirao::{Dict, Value};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Words = Dict<u64, u64>;
+type Records = Dict<String, Vec<u64>>;
+
+/// Entries that are there from the beginning and that nobody changes.
+const OTHERS: u64 = 20;
+
+/// Little memory, so that what is lost at each kill is missed soon.
+fn words() -> Words {
+    let words = Words::options().memory_bytes(512 << 10).create().unwrap();
+    (100..100 + OTHERS).for_each(|n| assert_eq!(words.insert(&n, &(n * n)).unwrap(), None));
+    words
+}
+
+fn name(n: u64) -> String {
+    format!("the key of number {n}")
+}
+
+/// A value of up to some 200 words that tells its number and whether it is whole.
+fn value(n: u64) -> Vec<u64> {
+    vec![n; 1 + (n as usize * 37) % 200]
+}
+
+fn number(value: &[u64]) -> u64 {
+    assert!(*value == self::value(value[0]), "torn: {value:?}");
+    value[0]
+}
+
+fn records() -> Records {
+    let records = Records::options().memory_bytes(512 << 10).create().unwrap();
+    (100..100 + OTHERS).for_each(|n| assert_eq!(records.insert(&name(n), &value(n)).unwrap(), None));
+    records
+}
+
+/// Everything else is as it was, `len` counts exactly what is there, and all of it can be changed.
+fn words_are_whole(words: &Words) {
+    let all = words.to_hash_map().unwrap();
+    assert_eq!(words.len(), all.len(), "{all:?}");
+    for n in 100..100 + OTHERS {
+        assert_eq!((words.get(&n).unwrap(), all.get(&n)), (Some(n * n), Some(&(n * n))));
+    }
+    for n in 200..210 {
+        assert_eq!(words.insert(&n, &1).unwrap(), None);
+        assert_eq!(words.fetch_add(&n, 1).unwrap(), 1);
+        assert_eq!(words.remove(&n).unwrap(), Some(2));
+    }
+    assert_eq!(words.len(), all.len());
+}
+
+fn records_are_whole(records: &Records) {
+    let all = records.to_hash_map().unwrap();
+    assert_eq!(records.len(), all.len(), "{:?}", all.keys());
+    for n in 100..100 + OTHERS {
+        assert_eq!(records.get(&name(n)).unwrap().as_deref().map(number), Some(n));
+    }
+    // More than once around the memory, if the kills go on like this.
+    for n in 200..204 {
+        assert_eq!(records.insert(&name(n), &value(n)).unwrap(), None);
+        assert_eq!(records.insert(&name(n), &value(n + 7)).unwrap().as_deref().map(number), Some(n));
+        assert_eq!(records.remove(&name(n)).unwrap().as_deref().map(number), Some(n + 7));
+    }
+    assert_eq!(records.len(), all.len());
+}
+
+/// The key that victims change, and what it had before.
+const KEY: u64 = 7;
+
+fn words_with_key() -> Words {
+    let words = words();
+    words.insert(&KEY, &1).unwrap();
+    words
+}
+
+fn records_with_key() -> Records {
+    let records = records();
+    records.insert(&name(KEY), &value(1)).unwrap();
+    records
+}
+
+fn get(records: &Records) -> Option<u64> {
+    records.get(&name(KEY)).unwrap().as_deref().map(number)
+}
+
+/// The new value, or the old one if the call had not returned. Then the old one is put back.
+fn words_had(words: &Words, killed: Killed, old: Option<u64>, new: Option<u64>) {
+    let now = words.get(&KEY).unwrap();
+    assert!(now == new || now == old && killed != Killed::After, "{now:?} after {killed:?}");
+    words_are_whole(words);
+    match old {
+        Some(old) => assert_eq!(words.insert(&KEY, &old).unwrap(), now),
+        None => assert_eq!(words.remove(&KEY).unwrap(), now),
+    }
+    words_are_whole(words);
+}
+
+fn records_had(records: &Records, killed: Killed, old: Option<u64>, new: Option<u64>) {
+    let now = get(records);
+    assert!(now == new || now == old && killed != Killed::After, "{now:?} after {killed:?}");
+    records_are_whole(records);
+    let was = match old {
+        Some(old) => records.insert(&name(KEY), &value(old)).unwrap(),
+        None => records.remove(&name(KEY)).unwrap(),
+    };
+    assert_eq!(was.as_deref().map(number), now);
+    records_are_whole(records);
+}
+
+/// Enough to make the table split several times.
+const MANY: u64 = 40;
+
+operations! {
+    dict_words_get: words_with_key,
+        |words| { begin(); words.get(&KEY).unwrap(); end() },
+        |words, killed| words_had(words, killed, Some(1), Some(1));
+    dict_words_insert: words,
+        |words| { begin(); words.insert(&KEY, &2).unwrap(); end() },
+        |words, killed| words_had(words, killed, None, Some(2));
+    dict_words_replace: words_with_key,
+        |words| { begin(); words.insert(&KEY, &2).unwrap(); end() },
+        |words, killed| words_had(words, killed, Some(1), Some(2));
+    dict_words_remove: words_with_key,
+        |words| { begin(); words.remove(&KEY).unwrap(); end() },
+        |words, killed| words_had(words, killed, Some(1), None);
+    dict_words_fetch_add: words_with_key,
+        |words| { begin(); words.fetch_add(&KEY, 1).unwrap(); end() },
+        |words, killed| words_had(words, killed, Some(1), Some(2));
+    dict_words_update: words_with_key,
+        |words| { begin(); words.update(&KEY, |old| old.unwrap_or(0) + 1).unwrap(); end() },
+        |words, killed| words_had(words, killed, Some(1), Some(2));
+    dict_words_compare_exchange: words_with_key,
+        |words| { begin(); assert!(words.compare_exchange(&KEY, Some(&1), Some(&2)).unwrap()); end() },
+        |words, killed| words_had(words, killed, Some(1), Some(2));
+    dict_words_get_or_insert_with: words,
+        |words| { begin(); words.get_or_insert_with(&KEY, || 2).unwrap(); end() },
+        |words, killed| {
+            let now = words.get_or_insert_with_timeout(&KEY, PATIENCE, || 3).unwrap();
+            assert!(now == 2 || now == 3 && killed != Killed::After, "{now}");
+            assert_eq!(words.remove(&KEY).unwrap(), Some(now));
+            words_are_whole(words);
+        };
+    dict_words_grow: words,
+        |words| { begin(); (1000..1000 + MANY).for_each(|n| _ = words.insert(&n, &n).unwrap()); end() },
+        |words, killed| {
+            let there: Vec<_> = (1000..1000 + MANY).filter(|n| words.get(n).unwrap() == Some(*n)).collect();
+            assert!(there.iter().zip(1000..).all(|(n, m)| *n == m), "with holes: {there:?}");
+            assert!(there.len() as u64 == MANY || killed != Killed::After);
+            words_are_whole(words);
+            (1000..1000 + MANY).for_each(|n| _ = words.remove(&n).unwrap());
+            words_are_whole(words);
+        };
+    dict_words_clear: words,
+        |words| { begin(); words.clear().unwrap(); end() },
+        |words, killed| {
+            let all = words.to_hash_map().unwrap();
+            assert!(all.len() == words.len() && (all.is_empty() || killed != Killed::After), "{all:?}");
+            (100..100 + OTHERS).for_each(|n| _ = words.insert(&n, &(n * n)).unwrap());
+            words_are_whole(words);
+        };
+    dict_records_get: records_with_key,
+        |records| { let key = name(KEY); begin(); records.get(&key).unwrap(); end() },
+        |records, killed| records_had(records, killed, Some(1), Some(1));
+    dict_records_insert: records,
+        |records| { let (key, new) = (name(KEY), value(2)); begin(); records.insert(&key, &new).unwrap(); end() },
+        |records, killed| records_had(records, killed, None, Some(2));
+    dict_records_replace: records_with_key,
+        |records| { let (key, new) = (name(KEY), value(2)); begin(); records.insert(&key, &new).unwrap(); end() },
+        |records, killed| records_had(records, killed, Some(1), Some(2));
+    dict_records_remove: records_with_key,
+        |records| { let key = name(KEY); begin(); records.remove(&key).unwrap(); end() },
+        |records, killed| records_had(records, killed, Some(1), None);
+    dict_records_update: records_with_key,
+        |records| { let key = name(KEY); begin(); records.update(&key, |_| value(2)).unwrap(); end() },
+        |records, killed| records_had(records, killed, Some(1), Some(2));
+    dict_records_get_or_insert_with: records,
+        |records| { let key = name(KEY); begin(); records.get_or_insert_with(&key, || value(2)).unwrap(); end() },
+        |records, killed| {
+            let now = number(&records.get_or_insert_with_timeout(&name(KEY), PATIENCE, || value(3)).unwrap());
+            assert!(now == 2 || now == 3 && killed != Killed::After, "{now}");
+            assert_eq!(records.remove(&name(KEY)).unwrap().as_deref().map(number), Some(now));
+            records_are_whole(records);
+        };
+    dict_records_grow: records,
+        |records| {
+            let entries: Vec<_> = (1000..1000 + MANY).map(|n| (name(n), value(n))).collect();
+            begin();
+            entries.iter().for_each(|(key, value)| _ = records.insert(key, value).unwrap());
+            end();
+        },
+        |records, killed| {
+            let is_there = |n: &u64| records.get(&name(*n)).unwrap().is_some_and(|value| number(&value) == *n);
+            let there: Vec<_> = (1000..1000 + MANY).filter(is_there).collect();
+            assert!(there.iter().zip(1000..).all(|(n, m)| *n == m), "with holes: {there:?}");
+            assert!(there.len() as u64 == MANY || killed != Killed::After);
+            records_are_whole(records);
+            (1000..1000 + MANY).for_each(|n| _ = records.remove(&name(n)).unwrap());
+            records_are_whole(records);
+        };
+    dict_records_clear: records,
+        |records| { begin(); records.clear().unwrap(); end() },
+        |records, killed| {
+            let all = records.to_hash_map().unwrap();
+            assert!(all.len() == records.len() && (all.is_empty() || killed != Killed::After), "{:?}", all.keys());
+            (100..100 + OTHERS).for_each(|n| _ = records.insert(&name(n), &value(n)).unwrap());
+            records_are_whole(records);
+        };
+    dict_records_evict: || Records::options().limit(30).memory_bytes(512 << 10).create().unwrap(),
+        |records| {
+            let first = records.len() as u64;
+            let entries: Vec<_> = (first..first + 40).map(|n| (name(n), value(n))).collect();
+            begin();
+            entries.iter().for_each(|(key, value)| _ = records.insert(key, value).unwrap());
+            end();
+        },
+        |records, _| {
+            let all = records.to_hash_map().unwrap();
+            assert_eq!(all.len(), records.len());
+            all.iter().for_each(|(key, value)| assert_eq!(*key, name(number(value))));
+            (500..560).for_each(|n| _ = records.insert(&name(n), &value(n)).unwrap());
+            assert!(records.len() <= 40, "{} entries, 30 wanted", records.len());
+        };
+    dict_words_recover: || (words(), Value::new(0).unwrap()),
+        |(words, deaths)| {
+            kill_at(deaths.fetch_add(1) % 25, &words, |words| { begin(); words.insert(&KEY, &1).unwrap(); end() }).unwrap();
+            begin();
+            words.insert(&KEY, &2).unwrap();
+            end();
+        },
+        |(words, _), killed| {
+            let now = words.get(&KEY).unwrap();
+            assert!(now == Some(2) || matches!(now, None | Some(1)) && killed != Killed::After, "{now:?}");
+            words_are_whole(words);
+            assert_eq!(words.remove(&KEY).unwrap(), now);
+            words_are_whole(words);
+        };
+    dict_words_recover_growth: || (words(), Value::new(0).unwrap()),
+        |(words, deaths)| {
+            let grow = |words: Words| { begin(); (1000..1000 + MANY).for_each(|n| _ = words.insert(&n, &n).unwrap()); end() };
+            kill_at(deaths.fetch_add(37) % 700, &words, grow).unwrap();
+            begin();
+            (1000..1000 + MANY).for_each(|n| _ = words.insert(&n, &n).unwrap());
+            end();
+        },
+        |(words, _), killed| {
+            let there = (1000..1000 + MANY).filter(|n| words.get(n).unwrap() == Some(*n)).count() as u64;
+            assert!(there == MANY || killed != Killed::After, "{there} of {MANY}");
+            words_are_whole(words);
+            (1000..1000 + MANY).for_each(|n| _ = words.remove(&n).unwrap());
+            words_are_whole(words);
+        };
+    dict_records_recover: || (records(), Value::new(0).unwrap()),
+        |(records, deaths)| {
+            let replace = |records: Records| {
+                let (key, new) = (name(KEY), value(1));
+                begin();
+                records.insert(&key, &new).unwrap();
+                end();
+            };
+            kill_at(deaths.fetch_add(1) % 60, &records, replace).unwrap();
+            let (key, new) = (name(KEY), value(2));
+            begin();
+            records.insert(&key, &new).unwrap();
+            end();
+        },
+        |(records, _), killed| {
+            let now = get(records);
+            assert!(now == Some(2) || matches!(now, None | Some(1)) && killed != Killed::After, "{now:?}");
+            records_are_whole(records);
+            // Removed each other time, so that deaths in insertions and in replacements are met.
+            if killed != Killed::During(0) {
+                assert_eq!(records.remove(&name(KEY)).unwrap().as_deref().map(number), now);
+            }
+            records_are_whole(records);
+        };
+}
