@@ -35,7 +35,7 @@ struct Plan {
 pub fn dict(bytes: &[u8]) {
     let Ok(plan) = Plan::arbitrary_take_rest(Unstructured::new(bytes)) else { return };
     let capacity = usize::from(plan.capacity);
-    run::<u64, u64>(&plan, capacity, |key| u64::from(key), |value| u64::from(value));
+    run::<u64, u64>(&plan, capacity, u64::from, u64::from);
     run::<String, Vec<u8>>(
         &plan,
         capacity,
