@@ -115,3 +115,145 @@ fn an_initializer_that_fails_is_no_hang() {
     let error = pool.map(|n: u32| n, 0..1000).unwrap_err();
     assert!(matches!(&error, TaskError::NoWorkers { why, .. } if why.contains("code 9")), "{error}");
 }
+
+#[test]
+fn arguments_and_results_may_be_large() {
+    let _watchdog = Watchdog::new("arguments_and_results_may_be_large");
+    let pool = two_workers().build().unwrap();
+    let sum = |bytes: Vec<u8>| bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+    assert_eq!(pool.submit(sum, vec![1; 50 << 20]).unwrap().wait().unwrap(), 50 << 20);
+    let grow = |len: usize| "x".repeat(len);
+    assert_eq!(pool.submit(grow, 50 << 20).unwrap().wait().unwrap().len(), 50 << 20);
+    let lens = pool.map(grow, (0..40).map(|n| n << 15)).unwrap();
+    assert!(lens.iter().enumerate().all(|(n, text)| text.len() == n << 15));
+    goes_on(&pool);
+}
+
+/// Closes every descriptor but the standard ones.
+fn close_all() {
+    // SAFETY: whoever owned them is told that this process does such things.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+}
+
+#[test]
+fn a_worker_may_close_its_descriptors() {
+    let _watchdog = Watchdog::new("a_worker_may_close_its_descriptors");
+    let pool = two_workers().retries_after_death(1).build().unwrap();
+    let close = |n: u32| {
+        close_all();
+        n
+    };
+    // With its descriptors its proof of life is gone: it is done with, or tried again, or reported.
+    match pool.submit(close, 7).unwrap().wait() {
+        Ok(n) => assert_eq!(n, 7),
+        Err(error) => assert!(matches!(error, TaskError::WorkerDied(_)), "{error}"),
+    }
+    for _ in 0..20 {
+        goes_on(&pool);
+    }
+}
+
+#[test]
+fn a_worker_may_block_its_signals() {
+    let _watchdog = Watchdog::new("a_worker_may_block_its_signals");
+    let block = |n: u32| {
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: the call fills the set.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        // SAFETY: the set is filled, and signals that can not be blocked are left out by the kernel.
+        unsafe { libc::sigprocmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) };
+        n
+    };
+    let pool = two_workers().task_timeout(std::time::Duration::from_millis(200)).build().unwrap();
+    assert_eq!(pool.map(block, 0..10).unwrap(), (0..10).collect::<Vec<_>>());
+    let error = pool.submit(|()| std::thread::sleep(std::time::Duration::from_secs(60)), ()).unwrap().wait();
+    assert!(matches!(error, Err(TaskError::TimedOut { .. })));
+    goes_on(&pool);
+}
+
+/// What a fork does: nothing, for so long.
+fn stay_and_end(us: u32) -> ! {
+    // SAFETY: safe in a fork.
+    unsafe { libc::usleep(us) };
+    // SAFETY: ends this process and touches nothing.
+    unsafe { libc::_exit(0) }
+}
+
+#[test]
+fn a_worker_may_fork_and_leak_threads() {
+    let _watchdog = Watchdog::new("a_worker_may_fork_and_leak_threads");
+    let pool = two_workers().max_tasks_per_worker(50).build().unwrap();
+    let fork = |n: u32| {
+        // SAFETY: the child makes calls that are safe in a fork, and ends.
+        match unsafe { libc::fork() } {
+            0 => stay_and_end(50_000),
+            _ => n,
+        }
+    };
+    assert_eq!(pool.map(fork, 0..20).unwrap(), (0..20).collect::<Vec<_>>());
+    let leak = |n: u32| {
+        std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(60)));
+        n
+    };
+    assert_eq!(pool.map(leak, 0..100).unwrap(), (0..100).collect::<Vec<_>>());
+    // One that dies while its fork lives on.
+    let die = |path: String| -> u32 {
+        if !crate::stage::is_first(&path) {
+            return 9;
+        }
+        // SAFETY: as above.
+        if unsafe { libc::fork() } == 0 {
+            stay_and_end(3_000_000)
+        }
+        crate::stage::kill_self()
+    };
+    let mark = crate::stage::Mark::new("forked");
+    assert_eq!(pool.submit(die, mark.path()).unwrap().wait().unwrap(), 9);
+    goes_on(&pool);
+}
+
+#[test]
+fn more_workers_than_processors_and_than_items() {
+    let _watchdog = Watchdog::new("more_workers_than_processors_and_than_items");
+    let pool = Pool::builder().workers(20).chunk_size(1).build().unwrap();
+    assert_eq!(pool.map(|n: u32| n, 0..3).unwrap(), [0, 1, 2]);
+    let mut pids = pool
+        .map(
+            |_: u32| {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                std::process::id()
+            },
+            0..200,
+        )
+        .unwrap();
+    pids.sort_unstable();
+    pids.dedup();
+    assert!(pids.len() > 3 && pids.len() <= 20, "{} workers", pids.len());
+}
+
+fn with_few_processes(limit: u64) -> String {
+    let pool = Pool::builder().workers(4).chunk_size(1).build().unwrap();
+    let sleep = |n: u64| {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        n
+    };
+    assert_eq!(pool.submit(sleep, 5).unwrap().wait().unwrap(), 5);
+    // No descriptor more: whatever starts a worker fails from here on, and the one that is there does it all.
+    rustix::process::setrlimit(
+        rustix::process::Resource::Nofile,
+        rustix::process::Rlimit { current: Some(limit), maximum: Some(limit) },
+    )
+    .unwrap();
+    assert_eq!(pool.map(sleep, 0..50).unwrap(), (0..50).collect::<Vec<_>>());
+    match pool.submit(|()| std::process::abort(), ()).map(|task: mutirao::Task<()>| task.wait()) {
+        Ok(Err(error)) => format!("{error}"),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_limit_reached_in_the_middle_is_an_error() {
+    let _watchdog = Watchdog::new("a_limit_reached_in_the_middle_is_an_error");
+    let said = mutirao::Process::spawn(with_few_processes, 3).unwrap().join().unwrap();
+    assert!(said.contains("has nobody to run it") || said.contains("was tried"), "{said}");
+}

@@ -5,6 +5,7 @@ mutirao::testing::entry!();
 mod bad_input;
 mod deaths;
 mod executors;
+mod leftovers;
 mod options;
 mod results;
 mod stage;
