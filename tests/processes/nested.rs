@@ -1,6 +1,6 @@
 //! Handles in items: an object that is named by an item of another, whoever made it and whoever is left.
 
-use mutirao::{List, Process, Queue, Segment, Value};
+use mutirao::{Dict, List, Process, Queue, Segment, Value};
 use std::path::PathBuf;
 
 use crate::roles::{kill, stay, watchdog};
@@ -140,4 +140,61 @@ fn handles_nest_as_deep_as_one_likes() {
     let elsewhere = Queue::new(2).unwrap();
     let refused = outer.push(("second".into(), elsewhere)).unwrap_err();
     assert!(refused.error().is_not_reachable() && outer.len() == 1);
+}
+
+/// A dictionary of lists: by a name they stay, whoever made them.
+#[test]
+fn a_dict_of_lists_leads_to_those_that_are_there() {
+    let shop = shop();
+    let _watchdog = watchdog("a_dict_of_lists_leads_to_those_that_are_there", &[&shop]);
+    let lists = Dict::<String, List<u64>>::new_in(&shop).unwrap();
+    let work = |lists: Dict<String, List<u64>>| {
+        for (key, name) in [("kept", Some("kept")), ("lost", None)] {
+            let list = match name {
+                Some(name) => List::create(lists.segment(), name).unwrap(),
+                None => List::new_in(lists.segment()).unwrap(),
+            };
+            list.extend([1, 2, 3]).unwrap();
+            lists.insert(key, &list).unwrap();
+            assert_eq!(lists.get(key).unwrap().unwrap().len(), 3);
+        }
+    };
+    Process::spawn(work, lists.clone()).unwrap().join().unwrap();
+    assert_eq!(lists.get("kept").unwrap().unwrap().to_vec().unwrap(), [1, 2, 3]);
+    assert!(lists.get("lost").unwrap_err().is_removed());
+    // The entry stays until somebody takes it away or puts another list there.
+    assert_eq!((lists.len(), lists.contains_key("lost").unwrap()), (2, true));
+    let found: Vec<_> = lists.iter().collect();
+    assert_eq!((found.len(), found.iter().filter(|entry| entry.is_ok()).count()), (2, 1));
+    assert!(found.iter().flat_map(|entry| entry.as_ref().err()).all(mutirao::Error::is_removed));
+    let another = List::new_in(&shop).unwrap();
+    another.push(4).unwrap();
+    assert!(!lists.set("lost", &another).unwrap(), "the key was there");
+    assert_eq!(lists.get("lost").unwrap().unwrap().get(0).unwrap(), Some(4));
+    drop(another);
+    assert!(lists.delete("lost").unwrap() && lists.len() == 1);
+}
+
+/// Two processes append to lists that they find in a dictionary, and make those that are missing.
+#[test]
+fn lists_in_a_dict_are_made_once_and_filled_by_all() {
+    let shop = shop();
+    let _watchdog = watchdog("lists_in_a_dict_are_made_once_and_filled_by_all", &[&shop]);
+    let lists = Dict::<u64, List<(u64, u64)>>::new_in(&shop).unwrap();
+    let work = |(lists, who): (Dict<u64, List<(u64, u64)>>, u64)| {
+        for n in 0..200 {
+            let make = || List::create(lists.segment(), format!("list {}", n % 5).as_str()).unwrap();
+            lists.get_or_insert_with(&(n % 5), make).unwrap().push((who, n)).unwrap();
+        }
+    };
+    let children: Vec<_> = (0..2).map(|who| Process::spawn(work, (lists.clone(), who)).unwrap()).collect();
+    children.into_iter().for_each(|child| child.join().unwrap());
+    assert_eq!(lists.len(), 5);
+    for entry in &lists {
+        let (key, list) = entry.unwrap();
+        let mut all = list.to_vec().unwrap();
+        all.sort_unstable();
+        let expected = (0..2).flat_map(|who| (0..200).filter(|n| n % 5 == key).map(move |n| (who, n)));
+        assert!(all.into_iter().eq(expected));
+    }
 }
