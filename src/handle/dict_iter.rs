@@ -1,4 +1,4 @@
-//! All entries of a dictionary, and many at once.
+//! All entries of a dictionary.
 //!
 //! The table is walked by families: a bucket that was there at the beginning, and all that it was split into since. An
 //! entry never leaves its family, so one that stays is met once, however much the table grows meanwhile.
@@ -6,8 +6,7 @@
 use crate::error::Result;
 use crate::handle::dict::Dict;
 use crate::handle::dict_bits::{Found, If};
-use crate::handle::dict_codec::{DictItem, Lookup};
-use core::borrow::Borrow;
+use crate::handle::dict_codec::DictItem;
 use core::fmt;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -90,51 +89,6 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
             self.store.remove(entry?.0.bits(), If::Always)?;
         }
         Ok(())
-    }
-
-    /// Stores all entries of `entries`, as [`set`](Dict::set) does.
-    ///
-    /// # Errors
-    ///
-    /// The first one; entries before it are stored. See [`Dict`].
-    #[doc(alias = "__ior__")]
-    pub fn extend<A: Borrow<K>, B: Borrow<V>>(&self, entries: impl IntoIterator<Item = (A, B)>) -> Result<()> {
-        self.insert_many(entries).map(|_| ())
-    }
-
-    /// Stores all entries of `entries`, as [`set`](Dict::set) does; returns how many keys were new.
-    ///
-    /// # Errors
-    ///
-    /// As [`extend`](Dict::extend).
-    pub fn insert_many<A: Borrow<K>, B: Borrow<V>>(&self, entries: impl IntoIterator<Item = (A, B)>) -> Result<usize> {
-        let mut new = 0;
-        for (key, value) in entries {
-            new += usize::from(self.set(key.borrow(), value.borrow())?);
-        }
-        Ok(new)
-    }
-
-    /// The values of many keys, in their order.
-    ///
-    /// # Errors
-    ///
-    /// The first one. See [`Dict`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use mutirao::Dict;
-    /// let squares = Dict::<u64, u64>::new()?;
-    /// squares.insert_many((0..100).map(|n| (n, n * n)))?;
-    /// assert_eq!(squares.get_many(&[3, 7, 200])?, [Some(9), Some(49), None]);
-    /// # Ok::<(), mutirao::Error>(())
-    /// ```
-    pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Result<Vec<Option<V>>>
-    where
-        Q: Lookup<K> + ?Sized + 'q,
-    {
-        keys.into_iter().map(|key| self.get(key)).collect()
     }
 
     /// The entries, encoded.

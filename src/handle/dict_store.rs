@@ -23,14 +23,14 @@ pub(crate) const WHAT: &str = "the dictionary";
 
 /// A table of either kind.
 #[derive(Clone)]
-enum Tables {
+pub(crate) enum Tables {
     Words(Table<PairLine>),
     Records(Table<RecordLine>),
 }
 
 /// The table, and what is being computed.
 pub(crate) struct Store<K, V> {
-    table: Tables,
+    pub table: Tables,
     pub stripes: Placed<[Pending]>,
     pub body: Body,
     /// The most bytes of a record.
@@ -136,14 +136,19 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
             (Bits::Word(key), Tables::Words(table)) => table.get_word(key)?.map(from_word).transpose(),
             (Bits::Bytes(key), Tables::Records(table)) => {
                 let read = table.get(key, |words, len| (V::copy_out(words, len.min(8 * words.len())), len))?;
-                let Some((raw, len)) = read else { return Ok(None) };
-                match V::FIXED {
-                    Some(size) if size != len => Err(bad_length(len)),
-                    Some(_) => V::decode(raw).map(Some),
-                    None => handoff::at_home(self.body.segment(), || V::decode(raw)).map(Some),
-                }
+                read.map(|(raw, len)| self.decode_raw(raw, len)).transpose()
             }
             _ => Err(mixed()),
+        }
+    }
+
+    /// Makes a value of what was copied out, which had so many bytes.
+    #[inline(always)]
+    pub(crate) fn decode_raw(&self, raw: V::Raw, len: usize) -> Result<V> {
+        match V::FIXED {
+            Some(size) if size != len => Err(bad_length(len)),
+            Some(_) => V::decode(raw),
+            None => handoff::at_home(self.body.segment(), || V::decode(raw)),
         }
     }
 
@@ -197,7 +202,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
 
     /// After an insertion beyond the limit, forgets something.
     #[inline(always)]
-    fn kept<T>(&self, done: Done<T>) -> Result<Done<T>> {
+    pub(crate) fn kept<T>(&self, done: Done<T>) -> Result<Done<T>> {
         if matches!(done, Done::Inserted) {
             match &self.table {
                 Tables::Words(table) if table.is_over_limit()? => table.evict_some()?,

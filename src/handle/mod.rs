@@ -42,6 +42,7 @@ pub(crate) mod dict_bits;
 pub(crate) mod dict_change;
 pub(crate) mod dict_codec;
 pub(crate) mod dict_iter;
+pub(crate) mod dict_many;
 pub(crate) mod dict_observed;
 pub(crate) mod dict_once;
 pub(crate) mod dict_options;
