@@ -104,7 +104,7 @@ macro_rules! among_others {
         impl<$($param: $bound $(+ $more)?),*> $handle {
             /// A new one without a name, in a segment that holds others too. It costs no descriptor and no mapping of its own.
             /// Whoever is to use it is given a handle; it is gone with the last handle of all processes, so keep one until the
-            /// receiver has its own. A handle that is an item of a `Queue` or a `List` holds nothing: an object that is to be there
+            /// receiver has its own. A handle that is an item of a `Queue` or a `List`, or in a `Dict`, holds nothing: an object that is to be there
             /// for as long as an item names it has a name of its own, or somebody who keeps a handle.
             ///
             /// # Errors
