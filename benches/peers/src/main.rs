@@ -16,6 +16,7 @@ mod large;
 mod leases;
 mod machine;
 mod memory;
+mod pool;
 mod queues;
 mod spawning;
 mod words;
@@ -269,6 +270,27 @@ fn processes() -> Vec<Figure> {
     ]
 }
 
+/// Many calls, by two workers.
+fn pools() -> Vec<Figure> {
+    use Limit::{AtMost, Nothing};
+    vec![
+        Figure::new("pool: empty task, one at a time", "ns", pool::one_at_a_time)
+            .within(2000.0)
+            .beside("rayon, 2 threads", Nothing, pool::one_at_a_time_rayon)
+            .beside("procspawn, 2 processes", Nothing, pool::one_at_a_time_procspawn),
+        Figure::new("pool: empty task, in chunks", "ns", pool::in_chunks)
+            .within(20.0)
+            .beside("rayon, 2 threads", Nothing, pool::in_chunks_rayon),
+        Figure::new("pool: 4000 tasks of 100 us", "ms", pool::of_100_us)
+            .beside("rayon, 2 threads", AtMost(1.2), pool::of_100_us_rayon),
+        Figure::new("pool: start to first result", "ms", pool::first_result)
+            .beside("fork and exec of this program", AtMost(1.3), spawning::fork_and_exec)
+            .beside("procspawn", AtMost(1.0), pool::first_result_procspawn),
+        Figure::new("pool: start to first result, zygote", "ms", pool::first_result_by_zygote)
+            .beside("fork and exec of this program", AtMost(1.0), spawning::fork_and_exec),
+    ]
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     if std::env::var_os(spawning::NOTHING).is_some() {
         return Ok(());
@@ -283,6 +305,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     figures.extend(named());
     figures.extend(allocated());
     figures.extend(deaths());
+    figures.extend(pools());
     figures.extend(large());
     figures.extend(processes());
     figures.retain(|figure| wanted.is_empty() || wanted.iter().any(|word| figure.name.contains(word)));
