@@ -1,5 +1,5 @@
-//! Shared memory for Rust processes: [`Value`], [`Array`], [`Lock`], [`Mutex`], [`RwLock`], [`Semaphore`] and [`Queue`] that
-//! several processes use at once, as fast as what people use between threads, and still right after any process was
+//! Shared memory for Rust processes: [`Value`], [`Array`], [`Lock`], [`Mutex`], [`RwLock`], [`Semaphore`], [`Queue`] and [`Dict`]
+//! that several processes use at once, as fast as what people use between threads, and still right after any process was
 //! killed at any instruction.
 //!
 //! The tour, from the top:

@@ -87,6 +87,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
     /// # Errors
     ///
     /// See [`Dict`].
+    #[doc(alias = "__getitem__")]
     #[inline(always)]
     pub fn get<Q: Lookup<K> + ?Sized>(&self, key: &Q) -> Result<Option<V>> {
         self.store.with_key(key, |key| self.store.get(key))
@@ -164,6 +165,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
     ///
     /// See [`Dict`]. A value that does not decode stays; [`delete`](Dict::delete) removes it.
     #[doc(alias = "pop")]
+    #[doc(alias = "popitem")]
     pub fn remove<Q: Lookup<K> + ?Sized>(&self, key: &Q) -> Result<Option<V>> {
         self.store.with_key(key, |key| self.store.take(key))
     }
@@ -182,6 +184,13 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
     #[doc(alias = "__len__")]
     pub fn len(&self) -> usize {
         usize::try_from(self.store.len()).unwrap_or(usize::MAX)
+    }
+
+    /// Whether somebody met more keys in one place than chance brings there: then they were chosen to meet, by who knows the
+    /// table's secrets or can measure how long an operation takes. Everything still works, slower. Make it with
+    /// [`Hash::Keyed`](crate::Hash::Keyed) where keys come from strangers.
+    pub fn has_crowded_keys(&self) -> bool {
+        self.store.has_alarm()
     }
 
     /// Whether there is none.

@@ -24,6 +24,11 @@ thread_local! {
     static COMPUTING: RefCell<Vec<(usize, u64)>> = const { RefCell::new(Vec::new()) };
 }
 
+/// What this thread is computing. A thread that ends has no list any more, and keeps none.
+fn computing<R>(f: impl Fn(&mut Vec<(usize, u64)>) -> R) -> R {
+    COMPUTING.try_with(|mine| f(&mut mine.borrow_mut())).unwrap_or_else(|_| f(&mut Vec::new()))
+}
+
 impl<K: DictItem, V: DictItem> Dict<K, V> {
     /// The value of a key, computed if it has none: once, however many threads and processes ask at the same time.
     ///
@@ -144,7 +149,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
         let stripe = &self.store.stripes[(hash % STRIPES) as usize];
         // Of the hash, what the stripe tells apart: two keys may wait for each other, but nobody for itself.
         let what = (core::ptr::from_ref(stripe).addr(), Pending::tag(hash));
-        let (is_nested, is_same) = COMPUTING.with_borrow(|mine| (!mine.is_empty(), mine.contains(&what)));
+        let (is_nested, is_same) = computing(|mine| (!mine.is_empty(), mine.contains(&what)));
         if is_same {
             let why = "it waits for itself; ask for another key, or use `get`";
             return Err(Error::invalid("a value that needs itself to be computed", why));
@@ -155,7 +160,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
             // Whoever computes something and waits for room may wait for itself.
             let claim = stripe.claim(life, hash, !is_nested, &mut patience);
             if let Claim::Mine(ticket) = claim.map_err(|why| life.why(unclaimed(why)))? {
-                COMPUTING.with_borrow_mut(|mine| mine.push(what));
+                computing(|mine| mine.push(what));
                 return Ok(Turn::Mine(Computing { stripe, ticket, life, what }));
             }
             if let Some(value) = self.store.get(key)? {
@@ -181,7 +186,7 @@ struct Computing<'a> {
 
 impl Drop for Computing<'_> {
     fn drop(&mut self) {
-        COMPUTING.with_borrow_mut(|mine| {
+        computing(|mine| {
             if let Some(at) = mine.iter().rposition(|what| *what == self.what) {
                 mine.swap_remove(at);
             }

@@ -89,6 +89,13 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         }
     }
 
+    pub(crate) fn has_alarm(&self) -> bool {
+        match &self.table {
+            Tables::Words(table) => table.has_alarm(),
+            Tables::Records(table) => table.has_alarm(),
+        }
+    }
+
     /// Families of buckets that a walk which begins now goes through.
     pub(crate) fn families(&self) -> u64 {
         match &self.table {

@@ -163,6 +163,7 @@ fn regular_keys_are_spread() {
     let dict = Dict::<u64, u64>::new().unwrap();
     dict.insert_many((0..20_000).map(|n| (n << 44, n))).unwrap();
     assert!((0..20_000).all(|n| dict.get(&(n << 44)).unwrap() == Some(n)));
+    assert!(!dict.has_crowded_keys());
     let dict = Dict::<Plain<[u64; 2]>, u64>::new().unwrap();
     dict.insert_many((0..20_000).map(|n| (Plain([n, n]), n))).unwrap();
     assert!((0..20_000).all(|n| dict.get(&Plain([n, n])).unwrap() == Some(n)));
