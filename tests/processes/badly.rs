@@ -57,6 +57,24 @@ fn a_child_that_closes_its_descriptors_is_found_out() {
     };
     let exit = Process::spawn(reuse, ()).unwrap().exit().unwrap();
     assert!(exit.to_string().contains("closed the socket"), "{exit}");
+
+    // Nor does the thread that ties it to its parent take them for its own, when it looks again.
+    let stay = |path: PathBuf| {
+        close_all();
+        wait_for_hang_up(report_to(path, "closed"));
+    };
+    let meeting = Meeting::new("closed-and-stopped");
+    let child = Process::spawn(stay, meeting.path()).unwrap();
+    let (stream, _) = meeting.next();
+    child.signal(libc::SIGSTOP).unwrap();
+    let stat = format!("/proc/{}/stat", child.pid());
+    while !std::fs::read_to_string(&stat).unwrap().contains(") T") {
+        std::thread::yield_now();
+    }
+    child.signal(libc::SIGCONT).unwrap();
+    drop(stream);
+    let exit = child.exit().unwrap();
+    assert!(exit.to_string().contains("closed the socket"), "{exit}");
 }
 
 #[test]
