@@ -211,7 +211,7 @@ impl<'a, S: Store> Table<'a, S> {
 
     /// The same, remembered for the next guess.
     #[inline]
-    fn refresh(&self) -> Extent {
+    pub(crate) fn refresh(&self) -> Extent {
         let extent = self.extent();
         self.seen.store(extent.bits(), Relaxed);
         extent

@@ -39,6 +39,15 @@ pub enum Spot<'a, L> {
     Full(&'a L),
 }
 
+/// Gives a lock back, also when a reader panics.
+struct Unlocks<'a, L: Line>(Locked<'a, L>);
+
+impl<L: Line> Drop for Unlocks<'_, L> {
+    fn drop(&mut self) {
+        self.0.word.publish(self.0.line);
+    }
+}
+
 impl<'a, S: Store> Table<'a, S> {
     /// Locks the bucket of a hash.
     #[inline(always)]
@@ -127,10 +136,8 @@ impl<'a, S: Store> Table<'a, S> {
 
     /// Reads the entry of a key, while nobody else writes into its bucket.
     pub(crate) fn find_locked(&self, life: &impl Liveness, asked: &mut impl Asked<S::Line>) -> Result<bool, Trouble> {
-        let locked = self.lock(life, asked.hash())?;
-        let spot = self.locate(&locked, asked);
-        self.unlock(locked);
-        spot.map(|spot| matches!(spot, Spot::Found(_)))
+        let locked = Unlocks(self.lock(life, asked.hash())?);
+        self.locate(&locked.0, asked).map(|spot| matches!(spot, Spot::Found(_)))
     }
 
     /// Reads a bucket, while nobody else writes into it.
@@ -140,10 +147,8 @@ impl<'a, S: Store> Table<'a, S> {
         bucket: u64,
         read: impl FnOnce(Word<S::Line>) -> Result<R, Trouble>,
     ) -> Result<R, Trouble> {
-        let locked = self.lock_bucket(life, bucket)?;
-        let read = read(locked.word);
-        self.unlock(locked);
-        read
+        let locked = Unlocks(self.lock_bucket(life, bucket)?);
+        read(locked.0.word)
     }
 
     /// Gives the lock back.

@@ -16,7 +16,7 @@ use crate::raw::lock::Refused;
 use crate::raw::table::{CHAIN_MAX, Store, Table, Trouble};
 use crate::raw::table_change::{Locked, Slot};
 use crate::raw::table_desk::{Claim, Desk, Step};
-use crate::raw::table_word::{Extent, Line, Word};
+use crate::raw::table_word::{Line, Word};
 use crate::sync::{AtomicU32, Ordering::Relaxed, Patience, mark};
 
 /// How often a writer follows a bucket that was split, or meets one that another has taken.
@@ -30,7 +30,8 @@ impl<'a, S: Store> Table<'a, S> {
     #[cold]
     #[inline(never)]
     pub(crate) fn lock_anyhow(&self, life: &impl Liveness, hash: u64) -> Result<Locked<'a, S::Line>, Trouble> {
-        let mut bucket = Extent::bucket(self.extent(), hash);
+        // Remembered: the next guess is better.
+        let mut bucket = self.refresh().bucket(hash);
         for _ in 0..HOPS {
             let line = self.store.bucket(bucket).ok_or(Trouble::Corrupt("a bucket that is not there"))?;
             let word = self.wait_for(life, line)?;

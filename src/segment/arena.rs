@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks::{self, BlockRef, Hand, Reaped};
 use crate::raw::pages::{Pages, Run, WHOLE};
-use crate::segment::access::Region;
+use crate::segment::access::{self, Region};
 use crate::segment::growth::Growth;
 use crate::segment::layout::{HANDS_PER_ROW, PAGE};
 use crate::segment::seats::{Seated, Seats, Spare};
@@ -128,6 +128,14 @@ impl Arena {
         let found = self.find(BlockRef { unit, generation: 0 })?;
         let now = blocks::look(found.word);
         now.is_live().then(|| now.generation())
+    }
+
+    /// Asks the processor for the word of the block at this unit, which will be freed soon.
+    #[inline]
+    pub(crate) fn prefetch_word(&self, unit: u64) {
+        if let Some(found) = self.find(BlockRef { unit, generation: 0 }) {
+            access::prefetch(core::slice::from_ref(found.word), 0);
+        }
     }
 
     /// Says that the block, which a structure gave us the exclusive right to, moves to another place of it, before it

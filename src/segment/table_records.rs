@@ -8,6 +8,7 @@ use crate::participant::Liveness;
 use crate::raw::table::{Asked, Trouble};
 use crate::raw::table_change::Spot;
 use crate::raw::table_line::RecordLine;
+use crate::raw::table_word::Word;
 use crate::segment::access;
 use crate::segment::allocate::InHand;
 use crate::segment::plain;
@@ -199,6 +200,15 @@ impl Table<RecordLine> {
         inner.shelf.prefetch(&inner.body, hash);
         let sitting = inner.desks.sit(&machine, life)?;
         let (block, unit) = inner.write_record(life, key, value)?;
+        // By now it is there, and says which record will probably leave: its key is compared, its block is freed.
+        inner.shelf.prefetch_record(&inner.body, hash, 64, |line| {
+            let found = candidates(line, hash, Word::mine(line).occupied());
+            let old = (found != 0).then(|| line.follow(found.trailing_zeros()));
+            if let (Some(old), Ok(arena)) = (old, inner.arena()) {
+                arena.prefetch_word(old.into());
+            }
+            old
+        });
         // Bounded: a second round has the line that the first one lacked.
         for _ in 0..3 {
             let locked = machine.lock(life, hash).map_err(error_of)?;
