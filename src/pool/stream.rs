@@ -152,22 +152,25 @@ where
         let (first, mut count, mut unfit, encoding) = (self.next, 0, None, clock::now_ns());
         let mut bytes = Vec::with_capacity(CHUNK_HEAD + (calls * self.item_bytes).min(CHUNK_BYTES as u64) as usize);
         bytes.resize(CHUNK_HEAD, 0);
-        while count < calls && bytes.len() < CHUNK_BYTES {
-            let Some(item) = self.items.next() else {
-                self.exhausted = true;
-                break;
-            };
-            let before = bytes.len();
-            // What an item's serde code does when it panics is the caller's affair: it is on the caller's thread.
-            match self.job.home.within(|| encode_one(&item, &mut bytes)) {
-                Ok(()) => count += 1,
-                Err(why) => {
-                    bytes.truncate(before);
-                    unfit = Some(why);
+        let (items, exhausted) = (&mut self.items, &mut self.exhausted);
+        self.job.home.within(|| {
+            while count < calls && bytes.len() < CHUNK_BYTES {
+                let Some(item) = items.next() else {
+                    *exhausted = true;
                     break;
+                };
+                let before = bytes.len();
+                // What an item's serde code does when it panics is the caller's affair: it is on the caller's thread.
+                match encode_one(&item, &mut bytes) {
+                    Ok(()) => count += 1,
+                    Err(why) => {
+                        bytes.truncate(before);
+                        unfit = Some(why);
+                        break;
+                    }
                 }
             }
-        }
+        });
         self.core.coding_ns.fetch_add(clock::now_ns().saturating_sub(encoding), Relaxed);
         self.next += count;
         self.longest = self.longest.max(count);

@@ -26,8 +26,8 @@ use std::sync::Arc;
 thread_local! {
     /// The segments of the hand-over that this thread is in the middle of.
     static UNDER_WAY: RefCell<Option<Passengers>> = const { RefCell::new(None) };
-    /// Segments that both sides know by their place in this list.
-    static BESIDE: RefCell<Option<Arc<[Segment]>>> = const { RefCell::new(None) };
+    /// Segments that both sides know by their place in this list, for items of the container in that segment.
+    static BESIDE: RefCell<Option<(FileId, Arc<[Segment]>)>> = const { RefCell::new(None) };
     /// The segment of the container whose item this thread writes or reads.
     static HOME: Cell<Option<FileId>> = const { Cell::new(None) };
 }
@@ -58,8 +58,18 @@ fn with_list<R>(list: Passengers, f: impl FnOnce() -> R) -> (R, Passengers) {
             UNDER_WAY.set(self.0.take());
         }
     }
+    /// Puts the outer home back, also when `f` unwinds.
+    struct Away(Option<FileId>);
+    impl Drop for Away {
+        fn drop(&mut self) {
+            HOME.set(self.0);
+        }
+    }
     let outer = Outer(UNDER_WAY.replace(Some(list)));
+    // What is handed over while an item is written is no part of the item.
+    let away = Away(HOME.replace(None));
     let result = f();
+    drop(away);
     let list = UNDER_WAY.take().unwrap_or_default();
     drop(outer);
     (result, list)
@@ -95,7 +105,7 @@ impl Home {
     /// Runs `f`, in which an item is written or read.
     pub(crate) fn within<R>(&self, f: impl FnOnce() -> R) -> R {
         /// Puts the outer list back, also when `f` unwinds.
-        struct Outer(Option<Arc<[Segment]>>);
+        struct Outer(Option<(FileId, Arc<[Segment]>)>);
         impl Drop for Outer {
             fn drop(&mut self) {
                 BESIDE.set(self.0.take());
@@ -104,7 +114,8 @@ impl Home {
         if self.beside.is_empty() {
             return at_home(&self.segment, f);
         }
-        let _outer = Outer(BESIDE.replace(Some(self.beside.clone())));
+        let file = self.segment.attachment().file_id();
+        let _outer = Outer(BESIDE.replace(Some((file, self.beside.clone()))));
         at_home(&self.segment, f)
     }
 }
@@ -154,8 +165,9 @@ impl Serialize for Segment {
         };
         let beside = match home {
             Some(home) if home == file => Some(Mention::Home),
-            Some(_) => BESIDE.with_borrow(|list| {
-                let number = list.as_ref()?.iter().position(|segment| segment.attachment().file_id() == file)?;
+            Some(home) => BESIDE.with_borrow(|list| {
+                let (_, list) = list.as_ref().filter(|(of, _)| *of == home)?;
+                let number = list.iter().position(|segment| segment.attachment().file_id() == file)?;
                 u32::try_from(number).ok().map(Mention::Beside)
             }),
             None => listed(),
@@ -181,7 +193,11 @@ impl<'de> Deserialize<'de> for Segment {
                 UNDER_WAY.with_borrow(listed).ok_or_else(|| D::Error::custom(not_reachable()))
             }
             Mention::Beside(number) => {
-                let known = |list: &Option<Arc<[Segment]>>| list.as_ref()?.get(usize::try_from(number).ok()?).cloned();
+                let home = HOME.get();
+                let known = |list: &Option<(FileId, Arc<[Segment]>)>| {
+                    let (_, list) = list.as_ref().filter(|(of, _)| Some(*of) == home)?;
+                    list.get(usize::try_from(number).ok()?).cloned()
+                };
                 BESIDE.with_borrow(known).ok_or_else(|| D::Error::custom(not_reachable()))
             }
             Mention::Home => {
