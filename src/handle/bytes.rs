@@ -58,6 +58,13 @@ impl Coded for Bytes {
         Ok(Self(bytes.to_vec()))
     }
 
+    type Room = ();
+    fn room() {}
+    fn copy_into((): &mut (), _: &[AtomicU64]) {}
+    fn decode_room((): ()) -> Option<Result<Self>> {
+        None
+    }
+
     fn copy_out(words: &[AtomicU64], len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         plain::copy_out(words, &mut bytes);

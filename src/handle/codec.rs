@@ -80,6 +80,16 @@ pub trait Coded: Sized {
     /// Makes the item of private bytes.
     #[doc(hidden)]
     fn decode_from(bytes: &[u8], what: &'static str) -> Result<Self>;
+    /// Room for an item of one size, which may be copied there more than once until it is right.
+    #[doc(hidden)]
+    type Room;
+    #[doc(hidden)]
+    fn room() -> Self::Room;
+    #[doc(hidden)]
+    fn copy_into(room: &mut Self::Room, words: &[AtomicU64]);
+    /// Makes the item of what was copied. `None`: items have no one size.
+    #[doc(hidden)]
+    fn decode_room(room: Self::Room) -> Option<Result<Self>>;
     /// Copies `len` bytes out of a cell.
     #[doc(hidden)]
     fn copy_out(words: &[AtomicU64], len: usize) -> Self::Raw;
@@ -122,6 +132,13 @@ impl<T: Serialize + DeserializeOwned> Coded for T {
 
     fn decode_from(bytes: &[u8], what: &'static str) -> Result<T> {
         decode(bytes, what)
+    }
+
+    type Room = ();
+    fn room() {}
+    fn copy_into((): &mut (), _: &[AtomicU64]) {}
+    fn decode_room((): ()) -> Option<Result<T>> {
+        None
     }
 
     fn copy_out(words: &[AtomicU64], len: usize) -> Vec<u8> {
@@ -170,6 +187,23 @@ impl<T: PlainData> Coded for Plain<T> {
         T::try_read_from_bytes(bytes)
             .map(Plain)
             .map_err(|_| Error::corrupt(core::any::type_name::<T>(), "its bytes are no value of the type"))
+    }
+
+    type Room = plain::Scratch<T>;
+
+    #[inline(always)]
+    fn room() -> plain::Scratch<T> {
+        plain::Scratch::zeroed()
+    }
+
+    #[inline(always)]
+    fn copy_into(room: &mut plain::Scratch<T>, words: &[AtomicU64]) {
+        plain::copy_out(words, room.bytes_mut());
+    }
+
+    #[inline(always)]
+    fn decode_room(mut room: plain::Scratch<T>) -> Option<Result<Self>> {
+        Some(room.value().map(Plain))
     }
 
     #[inline(always)]

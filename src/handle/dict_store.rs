@@ -141,11 +141,30 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         self.body.life()?;
         match (key, &self.table) {
             (Bits::Word(key), Tables::Words(table)) => table.get_word(key)?.map(from_word).transpose(),
+            (Bits::Bytes(key), Tables::Records(table)) if let Some(size) = V::FIXED => {
+                Self::get_fixed(table, key, size)
+            }
             (Bits::Bytes(key), Tables::Records(table)) => {
                 let read = table.get(key, |words, len| (V::copy_out(words, len.min(8 * words.len())), len))?;
                 read.map(|(raw, len)| self.decode_raw(raw, len)).transpose()
             }
             _ => Err(mixed()),
+        }
+    }
+
+    /// The value of a key, where all have one size.
+    #[inline]
+    fn get_fixed(table: &Table<RecordLine>, key: &[u8], size: usize) -> Result<Option<V>> {
+        // Copied to where it stays until it is decoded: each move on its way would cost more than the lookup.
+        let mut room = V::room();
+        let read = table.get(key, |words, len| {
+            V::copy_into(&mut room, words);
+            len
+        })?;
+        match read {
+            Some(len) if len == size => V::decode_room(room).transpose(),
+            Some(len) => Err(bad_length(len)),
+            None => Ok(None),
         }
     }
 
