@@ -1,21 +1,15 @@
 //! From room for 16 entries to many: how long it takes in all, and how long the longest insertion takes the processor.
 
-use std::time::Instant;
-
 use crate::Outcome;
+use crate::contest::{Clock, thread_ns};
 use crate::keys::{Key, Payload};
 use crate::maps::{Dash, Locked, Map, Papaya};
-
-/// Time of this thread, without what others took from it.
-fn thread_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
+use crate::ours::{Ours, Single};
 
 /// Milliseconds for all of them.
 fn total<K: Key, M: Map<K>>(room: usize, entries: u64) -> f64 {
     let map = M::made_for(room);
-    let begun = Instant::now();
+    let begun = Clock::start();
     for i in 0..entries {
         map.insert_all(&[(K::nth(i), K::Value::nth(i))]);
     }
@@ -51,7 +45,8 @@ fn row<K: Key, M: Map<K>>(name: &str, entries: u64) {
     );
 }
 
-fn rows<K: Key>(entries: u64) {
+fn rows<K: Ours>(entries: u64) {
+    row::<K, Single<K>>("mutirao", entries);
     row::<K, Dash<K>>("DashMap", entries);
     row::<K, Papaya<K>>("papaya", entries);
     row::<K, Locked<K>>("RwLock<HashMap>", entries);

@@ -19,20 +19,22 @@ mod keys;
 mod machine;
 mod maps;
 mod memory;
+mod ours;
 
 use contest::{Contestant, threads};
-use keys::Key;
 use maps::{Dash, Locked, Papaya};
+use ours::Hired;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Everyone, made for `entries`.
-fn contestants<K: Key>(entries: usize) -> Vec<Contestant<K>> {
-    let all = vec![
+fn contestants<K: Hired>(entries: usize) -> Vec<Contestant<K>> {
+    let mut all: Vec<_> = ours::processes::<K>(entries).into();
+    all.extend([
         threads::<K, Dash<K>>("DashMap, ahash", entries),
         threads::<K, Papaya<K>>("papaya, ahash", entries),
         threads::<K, Locked<K>>("RwLock<HashMap>, ahash", entries),
-    ];
+    ]);
     let only = std::env::var("ONLY").unwrap_or_default();
     let is_wanted = |name: &str| only.is_empty() || only.split(',').any(|word| name.contains(word));
     all.into_iter().filter(|one| is_wanted(one.name)).collect()

@@ -6,6 +6,7 @@ use crate::Outcome;
 use crate::contest::share;
 use crate::keys::{ENTRIES, Key};
 use crate::maps::{Dash, Locked, Map, Papaya};
+use crate::ours::{Ours, Single};
 
 /// Memory of this process that is there, shared memory included.
 fn resident() -> Outcome<f64> {
@@ -21,10 +22,11 @@ fn of<K: Key, M: Map<K>>() -> Outcome<f64> {
     Ok((resident()? - before) / ENTRIES as f64)
 }
 
-const MAPS: [&str; 3] = ["DashMap", "papaya", "RwLock<HashMap>"];
+const MAPS: [&str; 4] = ["mutirao", "DashMap", "papaya", "RwLock<HashMap>"];
 
-fn named<K: Key>(name: &str) -> Outcome<f64> {
+fn named<K: Ours>(name: &str) -> Outcome<f64> {
     match name {
+        "mutirao" => of::<K, Single<K>>(),
         "DashMap" => of::<K, Dash<K>>(),
         "papaya" => of::<K, Papaya<K>>(),
         "RwLock<HashMap>" => of::<K, Locked<K>>(),
