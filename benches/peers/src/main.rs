@@ -278,16 +278,24 @@ fn pools() -> Vec<Figure> {
             .within(2000.0)
             .beside("rayon, 2 threads", Nothing, pool::one_at_a_time_rayon)
             .beside("procspawn, 2 processes", Nothing, pool::one_at_a_time_procspawn),
-        Figure::new("pool: empty task, in chunks", "ns", pool::in_chunks)
-            .within(20.0)
-            .beside("rayon, 2 threads", Nothing, pool::in_chunks_rayon),
-        Figure::new("pool: 4000 tasks of 100 us", "ms", pool::of_100_us)
-            .beside("rayon, 2 threads", AtMost(1.2), pool::of_100_us_rayon),
+        Figure::new("pool: empty task, in chunks", "ns", pool::in_chunks).within(20.0).beside(
+            "rayon, 2 threads",
+            Nothing,
+            pool::in_chunks_rayon,
+        ),
+        Figure::new("pool: 4000 tasks of 100 us", "ms", pool::of_100_us).beside(
+            "rayon, 2 threads",
+            AtMost(1.2),
+            pool::of_100_us_rayon,
+        ),
         Figure::new("pool: start to first result", "ms", pool::first_result)
             .beside("fork and exec of this program", AtMost(1.3), spawning::fork_and_exec)
             .beside("procspawn", AtMost(1.0), pool::first_result_procspawn),
-        Figure::new("pool: start to first result, zygote", "ms", pool::first_result_by_zygote)
-            .beside("fork and exec of this program", AtMost(1.0), spawning::fork_and_exec),
+        Figure::new("pool: start to first result, zygote", "ms", pool::first_result_by_zygote).beside(
+            "fork and exec of this program",
+            AtMost(1.0),
+            spawning::fork_and_exec,
+        ),
     ]
 }
 
