@@ -87,7 +87,10 @@ impl Help for Core {
         Core::wait_until(self, done, deadline)
     }
 
-    fn assist(&self) {}
+    fn is_assisted(&self) -> bool {
+        let state = self.lock();
+        state.assisted || state.over
+    }
 
     fn cancel(&self, job: u64, running: bool) {
         self.forget(job, running);

@@ -117,8 +117,6 @@ fn wait_with(helps: &mut Vec<Arc<dyn Help>>, done: &mut dyn FnMut() -> bool) {
             one.wait_until(done, Deadline::NEVER);
         }
         several => {
-            // Each goes on by itself, too: assisted.
-            several.iter().for_each(|help| help.assist());
             for help in several.iter().cycle() {
                 let look = core::time::Duration::from_nanos(LOOK_NS);
                 if help.wait_until(done, Deadline::after(clock::now_ns(), look)) {

@@ -43,8 +43,6 @@ impl Help for Done {
         done()
     }
 
-    fn assist(&self) {}
-
     fn cancel(&self, _: u64, _: bool) {}
 }
 

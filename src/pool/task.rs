@@ -17,13 +17,18 @@ use crate::process::batch::decode_one;
 use crate::segment::handoff::Home;
 use crate::sys::clock;
 
+/// How long a poll moves a pool that nobody else does.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// Whoever makes a task go on while somebody waits for it.
 pub(crate) trait Help: Send + Sync {
     /// Waits until `done`. False: the deadline passed.
     fn wait_until(&self, done: &mut dyn FnMut() -> bool, deadline: Deadline) -> bool;
 
-    /// Has it go on without anybody who waits.
-    fn assist(&self);
+    /// Whether it goes on without anybody who waits.
+    fn is_assisted(&self) -> bool {
+        true
+    }
 
     /// Nobody wants the result of this job any more; `running`: end it also in the middle.
     fn cancel(&self, job: u64, running: bool);
@@ -188,8 +193,6 @@ impl<R> Task<R> {
             Some(result) => f(result),
             None => content.callbacks.push(Box::new(f)),
         }
-        drop(content);
-        self.help.assist();
     }
 
     /// As `is_done`, without a look at what has come.
@@ -220,7 +223,12 @@ impl<R> Future for Task<R> {
         }
         content.waker = Some(context.waker().clone());
         drop(content);
-        self.help.assist();
+        if !self.help.is_assisted() {
+            // There is no thread to be had: whoever polls does a little, and comes again.
+            let a_little = Deadline::after(clock::now_ns(), LOOK);
+            self.help.wait_until(&mut || self.slot.is_done(), a_little);
+            context.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 }

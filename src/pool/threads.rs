@@ -98,8 +98,6 @@ impl Help for Crowd {
         self.work_until(done, deadline)
     }
 
-    fn assist(&self) {}
-
     fn cancel(&self, _: u64, _: bool) {
         self.notify();
     }
