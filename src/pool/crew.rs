@@ -54,11 +54,23 @@ pub(crate) struct Crew {
     pub(crate) failed_starts: u32,
     /// Why the last of them did.
     pub(crate) why: String,
+    /// Since when it is known that there are none to be had.
+    without: Option<Without>,
     /// Workers that were started, and that died.
     pub(crate) started: u64,
     pub(crate) deaths: u64,
 }
 
+/// No worker could be started.
+struct Without {
+    /// Jobs that had begun by then.
+    jobs: u64,
+    /// Until when their further calls are not tried.
+    until_ns: u64,
+}
+
+/// How long further calls of a job are given up at once when there were no workers for it.
+const WITHOUT_NS: u64 = 1_000_000_000;
 /// Starts that may come to nothing in a row before it is said that there are no workers.
 const FAILED_STARTS_MAX: u32 = 5;
 const PAUSE_FIRST_NS: u64 = 5_000_000;
@@ -74,7 +86,7 @@ fn pause_ns(nth: u32) -> u64 {
 impl Crew {
     pub(crate) fn new(posts: usize) -> Self {
         let posts = (0..posts).map(|_| Post::default()).collect();
-        Self { posts, failed_starts: 0, why: String::new(), started: 0, deaths: 0 }
+        Self { posts, failed_starts: 0, why: String::new(), without: None, started: 0, deaths: 0 }
     }
 
     /// How many workers there are.
@@ -85,6 +97,25 @@ impl Crew {
     /// Whether starting was tried often enough.
     pub(crate) fn is_hopeless(&self) -> bool {
         self.failed_starts >= FAILED_STARTS_MAX && self.len() == 0
+    }
+
+    /// There are no workers for the jobs that have begun. The next job has them tried anew, at once.
+    pub(crate) fn despair(&mut self, jobs: u64, now_ns: u64) -> String {
+        self.failed_starts = 0;
+        self.posts.iter_mut().for_each(|post| (post.useless, post.vacant_until_ns) = (0, 0));
+        self.without = Some(Without { jobs, until_ns: now_ns.saturating_add(WITHOUT_NS) });
+        self.why.clone()
+    }
+
+    /// A worker has done something.
+    pub(crate) fn hope(&mut self) {
+        self.without = None;
+    }
+
+    /// Why a call of this job is not tried, if there were no workers for the job a moment ago.
+    pub(crate) fn why_not(&self, job: u64) -> Option<String> {
+        let without = self.without.as_ref().filter(|without| job <= without.jobs)?;
+        (clock::now_ns() < without.until_ns).then(|| self.why.clone())
     }
 
     /// Starts workers until there are `wanted`. Says when the next one may be started, if some are missing.

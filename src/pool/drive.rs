@@ -89,13 +89,27 @@ impl Core {
         Ok(state.jobs)
     }
 
-    /// Sends a chunk: `bytes` has room for the head. It is sent later if there is no room.
-    pub(crate) fn send(&self, job: Arc<dyn Job>, first: u64, calls: u32, routine: [u64; 4], mut bytes: Vec<u8>) {
+    /// Sends a chunk: `bytes` has room for the head. It is sent later if there is no room. False: there is nobody to do it,
+    /// and the job was told so.
+    pub(crate) fn send(
+        &self,
+        job: Arc<dyn Job>,
+        first: u64,
+        calls: u32,
+        routine: [u64; 4],
+        mut bytes: Vec<u8>,
+    ) -> bool {
         let mut chunk = Chunk::new(job, first, calls, bytes.len());
         let mut state = self.lock();
         if state.over {
             drop(state);
-            return chunk.fail_all(|index| TaskError::Cancelled { task: chunk.job.id(index) });
+            chunk.fail_all(|index| TaskError::Cancelled { task: chunk.job.id(index) });
+            return false;
+        }
+        if let Some(why) = state.crew.why_not(chunk.job.number()) {
+            drop(state);
+            chunk.fail_all(|index| TaskError::NoWorkers { task: chunk.job.id(index), why: why.clone() });
+            return false;
         }
         let keeps = chunk.job.terms().after_failures() != 0;
         chunk.kept = keeps.then(|| bytes.get(CHUNK_HEAD..).unwrap_or_default().into());
@@ -106,6 +120,7 @@ impl Core {
         }
         drop(state);
         self.tell(lost);
+        true
     }
 
     /// Sends a chunk that is in the ledger, behind those that wait.
@@ -251,6 +266,7 @@ impl Core {
                 why: "its reply is damaged".to_owned(),
             });
         }
+        state.crew.hope();
         state.figures.note_reply(head.post, head.calls, head.times, head.waited_ns);
         let attempt = chunk.failures + chunk.deaths + 1;
         let failures = match failures.is_empty() {

@@ -8,6 +8,7 @@
 //! So a call that kills its workers is soon alone, and is given up after so many deaths; no other call is charged for
 //! its neighbour. Where calls must not be made twice, 0 to 3 are reported and 4 to 7 go out again.
 
+use crate::handle::bytes::Bytes;
 use crate::pool::crew::{Fallen, Sentence, Worker};
 use crate::pool::desk::{Glimpse, Stage};
 use crate::pool::drive::{Core, State};
@@ -53,8 +54,10 @@ impl Core {
         let lost = self.send_waiting(&mut state);
         self.fill(&mut state);
         if state.crew.is_hopeless() {
-            let why = state.crew.why.clone();
-            state.crew.failed_starts = 0;
+            let jobs = state.jobs;
+            let why = state.crew.despair(jobs, now_ns);
+            // Nobody leases them now, and nobody shall when there are workers again.
+            while self.tasks.channel.pop::<Bytes>(None).is_ok() {}
             for chunk in state.ledger.take_if(|_| true) {
                 let why = why.clone();
                 news.push(Box::new(move || {

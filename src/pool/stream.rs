@@ -144,11 +144,14 @@ where
             if out + waiting != 0 && (out + calls > most || out + waiting + calls > self.most_untaken(most)) {
                 return;
             }
-            self.send_chunk(calls);
+            if !self.send_chunk(calls) {
+                return;
+            }
         }
     }
 
-    fn send_chunk(&mut self, calls: u64) {
+    /// False: nobody will do it, and it is known already.
+    fn send_chunk(&mut self, calls: u64) -> bool {
         let (first, mut count, mut unfit, encoding) = (self.next, 0, None, clock::now_ns());
         let mut bytes = Vec::with_capacity(CHUNK_HEAD + (calls * self.item_bytes).min(CHUNK_BYTES as u64) as usize);
         bytes.resize(CHUNK_HEAD, 0);
@@ -174,10 +177,11 @@ where
         self.core.coding_ns.fetch_add(clock::now_ns().saturating_sub(encoding), Relaxed);
         self.next += count;
         self.longest = self.longest.max(count);
+        let mut has_gone = true;
         if let Some(item_bytes) = (bytes.len() as u64).checked_div(count) {
             self.item_bytes = item_bytes.max(1);
             self.job.inbox.lock().out += count;
-            self.core.send(self.job.clone(), first, count as u32, self.routine, bytes);
+            has_gone = self.core.send(self.job.clone(), first, count as u32, self.routine, bytes);
         }
         if let Some(why) = unfit {
             let (task, why) = (self.job.id(self.next), format!("its arguments could not be encoded: {why}"));
@@ -185,6 +189,7 @@ where
             self.job.fail(self.next, TaskError::NotPortable { task, why });
             self.next += 1;
         }
+        has_gone
     }
 
     /// Waits for the next part: the one that begins at `wanted`, or any. `None`: there is no more.

@@ -230,30 +230,3 @@ fn more_workers_than_processors_and_than_items() {
     pids.dedup();
     assert!(pids.len() > 3 && pids.len() <= 20, "{} workers", pids.len());
 }
-
-fn with_few_processes(limit: u64) -> String {
-    let pool = Pool::builder().workers(4).chunk_size(1).build().unwrap();
-    let sleep = |n: u64| {
-        std::thread::sleep(std::time::Duration::from_millis(2));
-        n
-    };
-    assert_eq!(pool.submit(sleep, 5).unwrap().wait().unwrap(), 5);
-    // No descriptor more: whatever starts a worker fails from here on, and the one that is there does it all.
-    rustix::process::setrlimit(
-        rustix::process::Resource::Nofile,
-        rustix::process::Rlimit { current: Some(limit), maximum: Some(limit) },
-    )
-    .unwrap();
-    assert_eq!(pool.map(sleep, 0..50).unwrap(), (0..50).collect::<Vec<_>>());
-    match pool.submit(|()| std::process::abort(), ()).map(|task: mutirao::Task<()>| task.wait()) {
-        Ok(Err(error)) => format!("{error}"),
-        other => format!("{other:?}"),
-    }
-}
-
-#[test]
-fn a_limit_reached_in_the_middle_is_an_error() {
-    let _watchdog = Watchdog::new("a_limit_reached_in_the_middle_is_an_error");
-    let said = mutirao::Process::spawn(with_few_processes, 3).unwrap().join().unwrap();
-    assert!(said.contains("has nobody to run it") || said.contains("was tried"), "{said}");
-}

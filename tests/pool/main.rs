@@ -6,6 +6,7 @@ mod bad_input;
 mod deaths;
 mod executors;
 mod leftovers;
+mod limits;
 mod options;
 mod results;
 mod stage;
