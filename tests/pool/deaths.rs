@@ -79,7 +79,7 @@ fn no_task_is_lost_while_workers_are_killed() {
     let killer = std::thread::spawn({
         let (over, pids) = (over.clone(), pids.clone());
         move || {
-            let (mut random, mut kills) = (seed, 0);
+            let (mut random, mut kills) = (seed, 0_u64);
             while over.load() == 0 {
                 std::thread::sleep(Duration::from_millis(10));
                 random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -88,7 +88,7 @@ fn no_task_is_lost_while_workers_are_killed() {
                     .is_ok_and(|status| status.contains(&format!("PPid:\t{}\n", std::process::id())));
                 if pid != 0 && is_ours {
                     let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-                    kills += u32::from(rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok());
+                    kills += u64::from(rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok());
                 }
             }
             kills
@@ -102,20 +102,33 @@ fn no_task_is_lost_while_workers_are_killed() {
         }
         n * 3
     };
-    let mut rounds = 0;
-    // Until enough were killed, and one thousand at least.
-    loop {
+    for _ in 0..3 {
         assert_eq!(pool.map(work, 0..1000).unwrap(), (0..1000).map(|n| n * 3).collect::<Vec<_>>());
         let mut unordered: Vec<_> = pool.map_unordered(work, 0..1000).unwrap().map(|(n, r)| (n, r.unwrap())).collect();
         unordered.sort_unstable();
         assert_eq!(unordered, (0..1000).map(|n| (n, n * 3)).collect::<Vec<_>>());
-        rounds += 1;
-        if rounds == 3 {
-            break;
+    }
+    // Where none is tried again, a task that was under way is told, once, with its attempt.
+    let (before, mut told) = (pool.stats(), 0);
+    for (n, result) in (0..).zip(pool.at_most_once().map_results(work, 0..1000)) {
+        match result {
+            Ok(result) => assert_eq!(result, n * 3),
+            Err(TaskError::WorkerDied(post_mortem)) => {
+                assert_eq!((post_mortem.task.index, post_mortem.attempts, post_mortem.signal), (n, 1, Some(9)));
+                told += 1;
+            }
+            Err(other) => panic!("{n}: {other}"),
         }
     }
+    let after = pool.stats();
+    assert!(told <= after.deaths - before.deaths, "{told} of {after}");
+    assert_eq!(after.retries, before.retries, "none is tried again");
     over.store(1).unwrap();
-    assert!(killer.join().unwrap() > 5);
+    let (kills, stats) = (killer.join().unwrap(), pool.stats());
+    // Attempts are recorded: no more than one task is charged with a death, and nobody died but the killed.
+    assert!(5 < stats.deaths && stats.deaths <= kills, "{kills} kills: {stats}");
+    assert!(0 < stats.retries && stats.retries <= stats.deaths, "{stats}");
+    assert!(stats.started > stats.deaths, "{stats}");
 }
 
 #[test]
