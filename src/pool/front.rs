@@ -201,7 +201,8 @@ impl Pool {
     }
 
     /// Calls `f` with each item, a bounded number ahead of whoever takes the results, which come in the items' order. The items
-    /// may be without end.
+    /// may be without end. Between two calls of `next` nobody receives results, nor replaces a worker that died: that is made
+    /// up for by the next call.
     ///
     /// # Errors
     ///
