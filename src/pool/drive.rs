@@ -14,6 +14,7 @@ use crate::handle::bytes::Bytes;
 use crate::handle::queue::Queue;
 use crate::pool::crew::{Crew, Worker};
 use crate::pool::desk::Desks;
+use crate::pool::events::{Event, Events};
 use crate::pool::failure::TaskError;
 use crate::pool::job::{Delivery, Job};
 use crate::pool::ledger::{Chunk, Ledger, Unsent};
@@ -68,6 +69,7 @@ pub(crate) struct State {
     pub(crate) ledger: Ledger,
     pub(crate) crew: Crew,
     pub(crate) figures: Figures,
+    pub(crate) events: Events,
     /// Chunks that came back from workers who may be dead.
     pub(crate) letters: Vec<Unsent>,
     /// When to look after the workers again.
@@ -165,10 +167,11 @@ impl Core {
     pub(crate) fn fill(&self, state: &mut State) {
         let wanted = state.ledger.len().min(state.crew.posts.len());
         if !state.over {
-            let State { crew, figures, .. } = state;
+            let State { crew, figures, events, .. } = state;
             crew.fill(wanted, &self.desks, |post| {
                 let worker = (self.start)(post)?;
                 figures.note_start(post);
+                events.note(|| Event::Started { post, pid: worker.pid() });
                 Ok(worker)
             });
         }

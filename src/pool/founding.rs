@@ -10,6 +10,7 @@ use crate::handle::queue::Queue;
 use crate::pool::crew::Crew;
 use crate::pool::desk::Desks;
 use crate::pool::drive::{Core, State};
+use crate::pool::events::{Event, Events};
 use crate::pool::ledger::Ledger;
 use crate::pool::log::{Logs, RING};
 use crate::pool::stats::{Figures, PostFigures};
@@ -97,6 +98,7 @@ pub(crate) fn found(founding: Founding) -> Result<Core> {
             ledger: Ledger::default(),
             crew: Crew::new(workers),
             figures: Figures { posts: vec![PostFigures::default(); workers], ..Figures::default() },
+            events: Events::default(),
             letters: Vec::new(),
             round_due_ns: 0,
         }),
@@ -108,6 +110,7 @@ pub(crate) fn found(founding: Founding) -> Result<Core> {
     let mut state = core.lock();
     state.crew.started += 1;
     state.figures.note_start(0);
+    state.events.note(|| Event::Started { post: 0, pid: worker.pid() });
     if let Some(post) = state.crew.posts.first_mut() {
         post.worker = Some(worker);
     }

@@ -12,6 +12,7 @@ use crate::handle::bytes::Bytes;
 use crate::pool::crew::{Fallen, Sentence, Worker};
 use crate::pool::desk::{Glimpse, Stage};
 use crate::pool::drive::{Core, State};
+use crate::pool::events::Event;
 use crate::pool::failure::{PostMortem, TaskError};
 use crate::pool::ledger::{Chunk, Unsent};
 use crate::pool::log;
@@ -65,7 +66,9 @@ impl Core {
                 }));
             }
         }
+        let events = core::mem::take(&mut state.events);
         drop(state);
+        events.tell();
         said.iter().for_each(|(pid, lost, bytes)| log::say(*pid, *lost, bytes));
         self.tell(lost);
         if !news.is_empty() {
@@ -110,6 +113,9 @@ impl Core {
                 sentence,
                 since_ns: now_ns,
             });
+            if let Some(Fallen { how, .. }) = &fallen {
+                state.events.note(|| Event::Died { post: at, pid, how: how.clone() });
+            }
             state.figures.note_end(at);
             state.crew.bury(at, desk, fallen);
         }
@@ -239,7 +245,12 @@ impl Core {
         if chunk.job.is_cancelled() {
             return; // nobody wants it
         }
-        state.figures.retries += u64::from(chunk.deaths + chunk.failures != 0);
+        let Chunk { calls, deaths, failures, .. } = chunk;
+        if deaths + failures != 0 {
+            let task = chunk.job.id(chunk.first);
+            state.figures.retries += 1;
+            state.events.note(|| Event::Retried { task, calls, deaths, failures });
+        }
         let number = state.ledger.enter(chunk, routine, &mut bytes);
         let unsent = Unsent { number, bytes };
         match pause_ns {

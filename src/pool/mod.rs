@@ -23,6 +23,7 @@ pub(crate) mod crew;
 pub(crate) mod desk;
 pub(crate) mod drive;
 pub(crate) mod ending;
+pub(crate) mod events;
 pub(crate) mod executor;
 pub(crate) mod failure;
 pub(crate) mod founding;

@@ -4,6 +4,8 @@ mutirao::testing::entry!();
 
 mod bad_input;
 mod deaths;
+#[cfg(feature = "tracing")]
+mod events;
 mod executors;
 mod leftovers;
 mod limits;
