@@ -252,22 +252,24 @@ impl<'a, S: Store> Table<'a, S> {
         asked: &mut impl Asked<S::Line>,
         life: impl FnOnce() -> Option<&'l V>,
     ) -> Result<bool, Trouble> {
-        // The usual hit, straight: in the bucket that was guessed, in its own line. What is occupied there belongs there, so
-        // no level is looked at.
-        if let Some(line) = self.store.bucket(self.guess(asked.hash())) {
-            let word = Word::look(line);
-            let candidates = asked.candidates(line, word.occupied());
-            if candidates != 0 && asked.meets(line, candidates.trailing_zeros()) && word.is_still(line) {
-                return Ok(true);
-            }
-        }
-        self.find_anywhere(asked, life)
+        if self.hit(asked) { Ok(true) } else { self.find_anywhere(asked, life) }
     }
 
-    /// As [`find`](Self::find), with chains, splits and writers.
+    /// The usual hit, straight: in the bucket that was guessed, in its own line. What is occupied there belongs there, so
+    /// no level is looked at. False: [`find`](Self::find) knows.
+    #[inline(always)]
+    pub fn hit(&self, asked: &mut impl Asked<S::Line>) -> bool {
+        self.store.bucket(self.guess(asked.hash())).is_some_and(|line| {
+            let word = Word::look(line);
+            let candidates = asked.candidates(line, word.occupied());
+            candidates != 0 && asked.meets(line, candidates.trailing_zeros()) && word.is_still(line)
+        })
+    }
+
+    /// As [`find`](Self::find), with chains, splits and writers, for what was no [`hit`](Self::hit).
     #[cold]
     #[inline(never)]
-    fn find_anywhere<'l, V: Liveness + 'l>(
+    pub fn find_anywhere<'l, V: Liveness + 'l>(
         &self,
         asked: &mut impl Asked<S::Line>,
         life: impl FnOnce() -> Option<&'l V>,

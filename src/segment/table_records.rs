@@ -59,15 +59,15 @@ impl<U: Under, F: FnMut(&[AtomicU64], usize) -> R, R> Asked<RecordLine> for Want
     #[inline(always)]
     fn meets(&mut self, line: &RecordLine, slot: u32) -> bool {
         let Some(record) = self.shelf.record(self.under, line.follow(slot)) else { return false };
-        let meets = record.has_key(self.key);
-        if meets {
-            if self.marks {
-                line.mark(slot);
-            }
-            let (words, len) = record.value();
-            self.found = Some((self.read)(words, len));
+        if !record.has_key(self.key) {
+            return false;
         }
-        meets
+        if self.marks {
+            line.mark(slot);
+        }
+        let Some((words, len)) = record.value_behind(self.key.len()) else { return false };
+        self.found = Some((self.read)(words, len));
+        true
     }
 }
 
@@ -306,7 +306,25 @@ impl<U: Under> Standing<'_, RecordLine, U> {
     ) -> Result<Option<R>> {
         let Self { shelf, under } = *self;
         let mut wanted = Wanted { key, hash, shelf, under, read, found: None, marks };
-        match shelf.machine(self).find(&mut wanted, || under.reader()) {
+        if shelf.machine(self).hit(&mut wanted) {
+            return Ok(wanted.found);
+        }
+        // Apart, so that of the usual hit nothing has to stand in memory.
+        let Wanted { read, .. } = wanted;
+        self.get_anywhere(key, hash, marks, read)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn get_anywhere<R>(
+        &self,
+        key: &[u8],
+        hash: u64,
+        marks: bool,
+        read: impl FnMut(&[AtomicU64], usize) -> R,
+    ) -> Result<Option<R>> {
+        let mut wanted = Wanted { key, hash, shelf: self.shelf, under: self.under, read, found: None, marks };
+        match self.shelf.machine(self).find_anywhere(&mut wanted, || self.under.reader()) {
             Ok(true) => Ok(wanted.found),
             Ok(false) => Ok(None),
             Err(trouble) => Err(error_of(trouble)),

@@ -269,8 +269,9 @@ impl<'a> Record<'a> {
             return false;
         }
         let (whole, rest) = key.as_chunks::<8>();
-        let differ = self
-            .words
+        // By the private length alone: a branch where the record's own would be waited for.
+        let Some(words) = self.words.get(..whole.len()) else { return false };
+        let differ = words
             .iter()
             .zip(whole)
             .fold(0, |differ, (word, bytes)| differ | (word.load(Relaxed) ^ u64::from_ne_bytes(*bytes)));
@@ -290,7 +291,14 @@ impl<'a> Record<'a> {
     /// The value's words, and its bytes.
     #[inline(always)]
     pub(crate) fn value(&self) -> (&'a [AtomicU64], usize) {
-        (self.words.get(words_for(self.key_len as usize)..).unwrap_or_default(), self.value_len as usize)
+        self.value_behind(self.key_len as usize).unwrap_or_default()
+    }
+
+    /// As [`value`](Self::value), of a record whose key is known to have so many bytes. Where the value stands does not wait
+    /// for the record's first line then, so all its lines come at once; hence a branch, not a choice between two places.
+    #[inline(always)]
+    pub(crate) fn value_behind(&self, key_len: usize) -> Option<(&'a [AtomicU64], usize)> {
+        Some((self.words.get(words_for(key_len)..)?, self.value_len as usize))
     }
 
     pub(crate) fn hash(&self, hash: &KeyedHash) -> u64 {

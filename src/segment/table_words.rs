@@ -245,7 +245,18 @@ impl<U: Under> Standing<'_, PairLine, U> {
     #[inline(always)]
     pub(in crate::segment) fn get_hashed(&self, key: u64, hash: u64, marks: bool) -> Result<Option<u64>> {
         let mut wanted = Wanted { key, hash, value: 0, marks };
-        match self.shelf.machine(self).find(&mut wanted, || self.under.reader()) {
+        if self.shelf.machine(self).hit(&mut wanted) {
+            return Ok(Some(wanted.value));
+        }
+        // Apart, so that of the usual hit nothing has to stand in memory.
+        self.get_anywhere(key, hash, marks)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn get_anywhere(&self, key: u64, hash: u64, marks: bool) -> Result<Option<u64>> {
+        let mut wanted = Wanted { key, hash, value: 0, marks };
+        match self.shelf.machine(self).find_anywhere(&mut wanted, || self.under.reader()) {
             Ok(true) => Ok(Some(wanted.value)),
             Ok(false) => Ok(None),
             Err(trouble) => Err(error_of(trouble)),
