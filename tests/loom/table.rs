@@ -1,6 +1,7 @@
 //! Whoever dies in a table, at whichever step: what was confirmed stays, what was not is there whole or not at all, it is
 //! counted once, and everybody goes on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mutirao::participant::ParticipantId;
@@ -9,7 +10,7 @@ use mutirao::raw::table_line::{PairLine, RecordLine};
 use mutirao::raw::table_word::Line;
 use mutirao::sync::Ordering::Relaxed;
 
-use crate::support::{Fate, LIVES, MORE, every_step, every_step_reordered};
+use crate::support::{Fate, LIVES, MORE, every_step, every_step_reordered, explore};
 use crate::table_harness::{FIRST_BLOCK, Stage, prepare};
 
 type Words = Stage<PairLine>;
@@ -208,37 +209,43 @@ fn table_exchanger_dies_at_each_step() {
     assert!(MORE || marks.contains("table: a dead exchange counts"));
 }
 
-/// Somebody settles what a dead one left, and dies too; the next one completes it.
+/// Somebody settles what a dead one left, and dies too; the next one completes it. Before each pair of their steps.
 #[test]
 fn table_mender_dies_at_each_step() {
-    for last in 8..24 {
-        let stays = vec![(2, 20)];
-        let gone: End = vec![];
-        every_step_some(&[stays, gone], move |fate| {
-            let stage: Arc<Words> = Stage::new(0);
-            prepare(&stage, &[(2, 20)]);
-            let dead = Fate { step: Some(last), late: None };
-            stage.act(1, dead, |ours| ours.remove(2)).join().unwrap();
-            let mender = stage.act(2, fate, |ours| {
-                let locked = ours.table().lock(ours.life, 2).expect("the dead one's");
-                ours.table().unlock(locked);
+    let may = [vec![(2, 20)], vec![]];
+    let (mut ends, mut marks, mut most) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for last in 0.. {
+        for step in 0.. {
+            let found = explore(Some(1), move || {
+                let dies = |step| Fate { step: Some(step), late: None };
+                let stage: Arc<Words> = Stage::new(0);
+                prepare(&stage, &[(2, 20)]);
+                stage.act(1, dies(last), |ours| ours.remove(2)).join().unwrap();
+                let mender = stage.act(2, dies(step), |ours| {
+                    let locked = ours.table().lock(ours.life, 2).expect("the dead one's");
+                    ours.table().unlock(locked);
+                });
+                mender.join().unwrap();
+                stage.end()
             });
-            mender.join().unwrap();
-            stage.end()
-        });
-    }
-}
-
-/// As `every_step`, where each of several models reaches some of the outcomes.
-fn every_step_some(may: &[End], model: impl Fn(Fate) -> End + Clone + Send + Sync + 'static) {
-    for step in 0.. {
-        let model = model.clone();
-        let found = crate::support::explore(Some(1), move || model(Fate { step: Some(step), late: None }));
-        assert!(found.outcomes.iter().all(|end| may.contains(end)), "{:?}", found.outcomes);
-        if found.deaths == 0 || step > 60 {
+            ends.extend(found.outcomes);
+            let is_alive = !found.marks.contains("death of 2");
+            marks.extend(found.marks);
+            if is_alive {
+                // It died before each of its steps.
+                most = most.max(step);
+                break;
+            }
+        }
+        if !marks.remove("death of 1") {
             break;
         }
     }
+    assert!(ends.iter().all(|end| may.contains(end)), "{ends:?}");
+    assert!(MORE || ends.len() == may.len(), "{ends:?}");
+    // The lock alone is a step or two; what is more was done for the dead one.
+    assert!(MORE || most > 12, "{most} steps of a mender");
+    assert!(MORE || marks.contains("death of 2") && marks.contains("table: a dead removal counts"));
 }
 
 /// Another desk of the same kind: who comes later goes on counting where the dead stopped.

@@ -12,7 +12,7 @@ use mutirao::raw::table_line::{PairLine, RecordLine};
 use mutirao::raw::table_word::{Extent, Line, Word};
 use mutirao::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
 
-use crate::support::Fate;
+use crate::support::{Fate, mark_death};
 
 /// What is different about the two kinds of lines.
 pub trait Kind: Line + Sized + Send + Sync + 'static {
@@ -197,6 +197,7 @@ impl<L: Kind> Stage<L> {
             let life = stage.kernel.enter(id);
             let done = fate.run(|| f(&stage.of(&life)));
             if done.is_none() {
+                mark_death(id);
                 stage.kernel.bury(id, &stage.head.futexes());
             }
             done
