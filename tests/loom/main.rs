@@ -25,6 +25,7 @@ mod selftest;
 mod signal;
 mod support;
 mod table;
+mod table_death;
 mod table_edges;
 mod table_harness;
 mod version;

@@ -1,0 +1,180 @@
+//! What happens in a bucket after a death in it: others change the very entry that the dead one was at, and everything is
+//! still counted once, freed once, and shown under a new version.
+
+use std::sync::Arc;
+
+use mutirao::participant::{Liveness, ParticipantId};
+use mutirao::raw::blocks::{self, BlockState};
+use mutirao::raw::table_change::Slot;
+use mutirao::raw::table_line::{PairLine, RecordLine};
+use mutirao::raw::table_word::{Line, Word};
+use mutirao::sync::Ordering::Relaxed;
+
+use crate::support::{Fate, LIVES, MORE, every_step, every_step_reordered};
+use crate::table_harness::{FIRST_BLOCK, Ours, Stage};
+
+type Records = Stage<RecordLine>;
+
+/// The only key.
+const KEY: u64 = 4;
+
+/// What is done to its entry.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    /// It gets this value, in the block of this number or the first free one behind it.
+    Put(usize, u64),
+    Remove,
+}
+use Change::{Put, Remove};
+
+/// What the survivor found when it had the bucket, and what is there in the end.
+type Seen = (Option<u64>, Option<u64>);
+
+/// Changes the entry, whatever is there. What was there.
+fn change(ours: &Ours<'_, RecordLine>, before: (Option<u64>, Word<RecordLine>), to: Change) -> Option<u64> {
+    let (table, stage, desk) = (ours.table(), ours.stage, ours.desk());
+    let new = match to {
+        Put(from, value) => ours.write(from, KEY, value),
+        Remove => 0,
+    };
+    let mut locked = table.lock(ours.life, KEY).expect("a living owner unlocks");
+    let (line, word) = (locked.line, locked.word());
+    let slot = (0..RecordLine::SLOTS).find(|&slot| word.has(slot));
+    let found = slot.map(|slot| stage.blocks[line.follow(slot) as usize - FIRST_BLOCK].words[1].load(Relaxed));
+    // Who was reading it when it changed must read again.
+    assert!(found == before.0 || !before.1.is_still(line), "a change under the old version");
+    if new != 0 {
+        let block = &stage.blocks[new as usize - FIRST_BLOCK].word;
+        blocks::enliven(block, ours.life.me(), blocks::look(block).generation());
+    }
+    let at = Slot { line, link: 0, slot: slot.or(word.free_slot()).expect("there are ten slots") };
+    match (to, found) {
+        (Put(..), Some(_)) => table.exchange(desk, locked, &at, new, RecordLine::refer),
+        (Put(..), None) => table.insert(desk, locked, &at, |line, slot| line.fill(slot, 0, new)),
+        (Remove, Some(_)) => {
+            table.remove(desk, &mut locked, &at);
+            table.unlock(locked);
+        }
+        (Remove, None) => table.unlock(locked),
+    }
+    table.let_leave(desk);
+    found
+}
+
+/// Somebody dies in a change of the entry; another changes it after that, and counts while it has the bucket again.
+fn in_turn(first: Option<u64>, dying: Change, then: Change, fate: Fate) -> Seen {
+    let stage: Arc<Records> = Stage::new(0);
+    if let Some(value) = first {
+        let life = stage.kernel.enter(1);
+        stage.of(&life).put(0, KEY, value);
+        // Its hand is off: it is the table's alone.
+        let word = &stage.blocks[0].word;
+        blocks::settle(word, blocks::look(word).generation());
+    }
+    let before = (first, Word::look(&stage.buckets[0]));
+    let died = stage.act(1, fate, move |ours| change(ours, before, dying)).join().unwrap().is_none();
+    let survivor = stage.act(2, LIVES, move |ours| {
+        let found = change(ours, before, then);
+        // Whoever counts settles what is left of the dead: nothing that asks how the bucket stands now.
+        let table = ours.table();
+        let locked = table.lock(ours.life, KEY).expect("nobody else has it");
+        let entries = u64::from(locked.word().occupied().count_ones());
+        assert_eq!(table.len(Some(ours.life)), entries, "counted under the lock");
+        table.unlock(locked);
+        found
+    });
+    let found = survivor.join().unwrap().expect("lives");
+    // There each entry is found once, and counted once.
+    let end = stage.end();
+    let value = end.first().map(|&(_, value)| value);
+    assert!(end.len() <= 1 && value == if let Put(_, value) = then { Some(value) } else { None }, "{end:?}");
+    for (at, block) in stage.blocks.iter().enumerate() {
+        let is_in_use = at == 2 && value.is_some();
+        let dead_ones = matches!(dying, Put(from, _) if from == at) && found == first;
+        match blocks::look(&block.word).state() {
+            BlockState::Live(_) if is_in_use => {}
+            BlockState::Free if !is_in_use => {}
+            // In the dead one's hand, which is not part of this model, and nowhere else.
+            BlockState::Held(id) | BlockState::Live(Some(id))
+                if died && dead_ones && id == ParticipantId::new(1).unwrap() => {}
+            state => panic!("block {at} is {state:?} in the end"),
+        }
+        assert!(!stage.desks.iter().any(|desk| desk.names((at + FIRST_BLOCK) as u32)), "block {at} leaves for ever");
+    }
+    (found, value)
+}
+
+/// The dead one's change happened or did not, and both are met; then the survivor's happens.
+fn change_after_death(first: Option<u64>, dying: Change, then: Change, mark: &str) {
+    let of = |change| if let Put(_, value) = change { Some(value) } else { None };
+    let may = [(first, of(then)), (of(dying), of(then))];
+    let marks = every_step_reordered(None, 4, &may, move |fate| in_turn(first, dying, then, fate));
+    assert!(MORE || marks.contains(mark) && marks.contains("table: a bucket taken from the dead"), "{marks:?}");
+}
+
+#[test]
+fn table_dead_insertion_is_removed() {
+    change_after_death(None, Put(1, 41), Remove, "table: a dead insertion counts");
+}
+
+#[test]
+fn table_dead_insertion_is_replaced() {
+    change_after_death(None, Put(1, 41), Put(2, 42), "table: a dead insertion counts");
+}
+
+#[test]
+fn table_dead_removal_is_repeated() {
+    change_after_death(Some(40), Remove, Remove, "table: a dead removal counts");
+}
+
+#[test]
+fn table_dead_removal_makes_room() {
+    change_after_death(Some(40), Remove, Put(2, 42), "table: a dead removal counts");
+}
+
+#[test]
+fn table_dead_exchange_is_removed() {
+    change_after_death(Some(40), Put(1, 41), Remove, "table: a dead exchange counts");
+}
+
+#[test]
+fn table_dead_exchange_is_replaced() {
+    change_after_death(Some(40), Put(1, 41), Put(2, 42), "table: a dead exchange counts");
+}
+
+/// One dies who inserts, one removes the same entry, and one looks for it, all at once: whoever waits makes way for the
+/// others, nobody is interrupted. Either of the writers begins.
+fn among_three(remover_first: bool, fate: Fate) -> (Option<u64>, bool, Vec<(u64, u64)>) {
+    let stage: Arc<Stage<PairLine>> = Stage::new(0);
+    let insert = || stage.act(1, fate, |ours| assert!(ours.put(KEY, 40)));
+    let remove = || stage.act(2, LIVES, |ours| ours.remove(KEY));
+    let (inserter, remover) = match remover_first {
+        true => {
+            let remover = remove();
+            (insert(), remover)
+        }
+        false => (insert(), remove()),
+    };
+    let reader = stage.act(3, LIVES, |ours| ours.get(KEY).expect("whole"));
+    inserter.join().unwrap();
+    let removed = remover.join().unwrap().expect("lives");
+    (reader.join().unwrap().expect("lives"), removed, stage.end())
+}
+
+/// It was never there, or the remover found it, whoever lived.
+#[test]
+fn table_inserter_dies_among_three() {
+    let seen = [(None, false, vec![]), (None, true, vec![]), (Some(40), true, vec![])];
+    let marks = every_step(Some(0), &seen, |fate| among_three(false, fate));
+    assert!(MORE || marks.contains("table: a dead insertion counts"));
+    assert!(MORE || marks.contains("table: a bucket taken from the dead"));
+}
+
+/// It was never there, or comes after the remover has looked.
+#[test]
+fn table_inserter_dies_behind_a_remover() {
+    let there = vec![(KEY, 40)];
+    let seen = [(None, false, vec![]), (None, false, there.clone()), (Some(40), false, there)];
+    let marks = every_step(Some(0), &seen, |fate| among_three(true, fate));
+    assert!(MORE || marks.contains("table: a dead insertion counts"));
+}
