@@ -105,14 +105,17 @@ fn lock_holder_dies_among_three() {
     every_step(Some(2), &seen, |fate| turns(CROWD as u32, fate));
 }
 
+/// Who died before the others came: none of them.
+const FORMER: u32 = 8;
+
 /// Somebody died before, half done; whoever takes the lock over may die too, beside one and two others.
 #[test]
 fn lock_recoverer_dies_at_each_step() {
     let after_a_death = |living, fate| {
         let (guarded, kernel) = (Guarded::new(), Kernel::new());
-        guarded.acquire(&kernel.enter(6));
+        guarded.acquire(&kernel.enter(FORMER));
         guarded.words[0].store(1, Relaxed);
-        kernel.bury(6, &[]);
+        kernel.bury(FORMER, &[]);
         turns_with(guarded, kernel, living, fate)
     };
     // Told of the first death, or too late to be; told of the second in the end.

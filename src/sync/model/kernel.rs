@@ -46,8 +46,8 @@ impl Futex {
     }
 }
 
-/// The participants of a model have the ids 1 to 7.
-const PARTICIPANTS: usize = 7;
+/// The participants of a model have the ids 1 to 8.
+const PARTICIPANTS: usize = 8;
 
 /// What the kernel knows: who lives, how many died, and what the clock says.
 pub struct Kernel {
