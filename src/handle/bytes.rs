@@ -61,7 +61,10 @@ impl Coded for Bytes {
     type Room = ();
     fn room() {}
     fn copy_into((): &mut (), _: &[AtomicU64]) {}
-    fn decode_room((): ()) -> Option<Result<Self>> {
+    fn check_room((): &mut ()) -> Result<()> {
+        Ok(())
+    }
+    fn decode_room((): ()) -> Option<Self> {
         None
     }
 

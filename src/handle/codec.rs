@@ -87,9 +87,12 @@ pub trait Coded: Sized {
     fn room() -> Self::Room;
     #[doc(hidden)]
     fn copy_into(room: &mut Self::Room, words: &[AtomicU64]);
-    /// Makes the item of what was copied. `None`: items have no one size.
+    /// Whether what was copied is an item. Asked apart, so that the item is moved but once: by `decode_room`.
     #[doc(hidden)]
-    fn decode_room(room: Self::Room) -> Option<Result<Self>>;
+    fn check_room(room: &mut Self::Room) -> Result<()>;
+    /// The item that was copied. `None`: items have no one size.
+    #[doc(hidden)]
+    fn decode_room(room: Self::Room) -> Option<Self>;
     /// Copies `len` bytes out of a cell.
     #[doc(hidden)]
     fn copy_out(words: &[AtomicU64], len: usize) -> Self::Raw;
@@ -137,7 +140,10 @@ impl<T: Serialize + DeserializeOwned> Coded for T {
     type Room = ();
     fn room() {}
     fn copy_into((): &mut (), _: &[AtomicU64]) {}
-    fn decode_room((): ()) -> Option<Result<T>> {
+    fn check_room((): &mut ()) -> Result<()> {
+        Ok(())
+    }
+    fn decode_room((): ()) -> Option<T> {
         None
     }
 
@@ -202,8 +208,13 @@ impl<T: PlainData> Coded for Plain<T> {
     }
 
     #[inline(always)]
-    fn decode_room(mut room: plain::Scratch<T>) -> Option<Result<Self>> {
-        Some(room.value().map(Plain))
+    fn check_room(room: &mut plain::Scratch<T>) -> Result<()> {
+        if room.holds_value() { Ok(()) } else { Err(plain::not_a_value::<T>()) }
+    }
+
+    #[inline(always)]
+    fn decode_room(room: plain::Scratch<T>) -> Option<Self> {
+        room.value().ok().map(Plain)
     }
 
     #[inline(always)]

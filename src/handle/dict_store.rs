@@ -152,8 +152,9 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         }
     }
 
-    /// The value of a key, where all have one size.
-    #[inline]
+    /// The value of a key, where all have one size. Not inlined: else the compiler takes the result apart and moves the value in
+    /// pieces that straddle how it was written, which waits for every store before it.
+    #[inline(never)]
     fn get_fixed(table: &Table<RecordLine>, key: &[u8], size: usize) -> Result<Option<V>> {
         // Copied to where it stays until it is decoded: each move on its way would cost more than the lookup.
         let mut room = V::room();
@@ -162,7 +163,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
             len
         })?;
         match read {
-            Some(len) if len == size => V::decode_room(room).transpose(),
+            Some(len) if len == size => V::check_room(&mut room).map(|()| V::decode_room(room)),
             Some(len) => Err(bad_length(len)),
             None => Ok(None),
         }

@@ -376,15 +376,22 @@ impl<T: PlainData> Scratch<T> {
         unsafe { core::slice::from_raw_parts_mut(at, size_of::<T>()) }
     }
 
-    /// The value, if the bytes are one.
+    /// Whether the bytes are a value.
     #[inline(always)]
-    pub(crate) fn value(&mut self) -> Result<T> {
-        T::try_read_from_bytes(self.bytes_mut()).map_err(|_| not_a_value::<T>())
+    pub(crate) fn holds_value(&mut self) -> bool {
+        T::try_read_from_bytes(self.bytes_mut()).is_ok()
+    }
+
+    /// The value, if the bytes are one, moved once.
+    #[inline(always)]
+    pub(crate) fn value(mut self) -> Result<T> {
+        // SAFETY: the bytes are a value.
+        if self.holds_value() { Ok(unsafe { self.bytes.assume_init() }) } else { Err(not_a_value::<T>()) }
     }
 }
 
 #[cold]
-fn not_a_value<T>() -> Error {
+pub(crate) fn not_a_value<T>() -> Error {
     Error::corrupt(core::any::type_name::<T>(), "its bytes are no value of the type")
 }
 
