@@ -35,7 +35,7 @@ pub struct TableHead {
     alarm: AtomicU32,
     _reserved_1: [AtomicU64; 14],
     /// About how many entries there are: what desks said every now and then.
-    hint: AtomicU64,
+    pub(crate) hint: AtomicU64,
     /// Where the search for entries to forget goes on.
     hand: AtomicU64,
     _reserved_2: [AtomicU64; 14],

@@ -251,6 +251,11 @@ impl Desk {
         Some(change)
     }
 
+    /// What the others were told of the count.
+    pub(crate) fn hinted(&self) -> u64 {
+        self.hinted.load(Relaxed)
+    }
+
     /// How the count changed since the others were told.
     #[inline]
     pub fn untold(&self) -> u64 {

@@ -123,6 +123,7 @@ impl<'a, S: Store> Table<'a, S> {
                 settled += 1;
             }
         }
+        self.true_up();
         self.head.mend.release(false);
         Ok(settled)
     }
@@ -337,6 +338,7 @@ impl<'a, S: Store> Table<'a, S> {
             for index in among.clone() {
                 if self.desks.get(index).is_some_and(|desk| desk.take(life.me())) {
                     self.head.note_desk(index);
+                    self.true_up();
                     return Ok(Some(index));
                 }
             }
@@ -345,6 +347,22 @@ impl<'a, S: Store> Table<'a, S> {
             }
         }
         Ok(None)
+    }
+
+    /// What all desks count, those of the dead as they stand.
+    pub(crate) fn count(&self) -> u64 {
+        let used = self.desks.iter().take(self.head.desks_used());
+        let sum = used.fold(0_u64, |sum, desk| sum.wrapping_add(desk.count()));
+        // While others write, one desk may show a removal before another shows the insertion.
+        if sum > u64::MAX / 2 { 0 } else { sum }
+    }
+
+    /// Sets the hint right: who died between two stores told the others, or noted that it had, and not both.
+    pub(crate) fn true_up(&self) {
+        let used = self.desks.iter().take(self.head.desks_used());
+        let told = used.fold(0_u64, |sum, desk| sum.wrapping_add(desk.hinted()));
+        // No exchange: who tells meanwhile is missed until the next time.
+        self.head.hint.store(told, Relaxed);
     }
 
     /// How many entries there are. Exact when nobody is writing, whoever died.
@@ -356,9 +374,7 @@ impl<'a, S: Store> Table<'a, S> {
             // What can not be settled counts as it stands.
             let _ = self.settle_all(life);
         }
-        let sum = used().fold(0_u64, |sum, desk| sum.wrapping_add(desk.count()));
-        // While others write, one desk may show a removal before another shows the insertion.
-        if sum > u64::MAX / 2 { 0 } else { sum }
+        self.count()
     }
 }
 

@@ -181,9 +181,14 @@ impl<L: Kept> Table<L> {
         Ok(evicted)
     }
 
+    /// Whether there are more entries than there may be. Asks all desks if what is known of them does not suffice: each
+    /// keeps a little to itself, also that of somebody dead.
     fn is_over(&self, desk: &Desk) -> bool {
-        let entries = self.0.shelf.head.hint().wrapping_add(desk.untold());
-        self.0.shelf.plan.limit != 0 && entries > self.0.shelf.plan.limit && entries <= u64::MAX / 2
+        let (head, limit) = (&self.0.shelf.head, self.0.shelf.plan.limit);
+        let untold = HINT_EACH.saturating_mul(head.desks_used() as u64);
+        let most = head.hint().wrapping_add(desk.untold()).wrapping_add(untold);
+        let standing = self.0.standing();
+        limit != 0 && most > limit && self.0.shelf.machine(&standing).count() > limit
     }
 
     /// Whether somebody met a chain that is longer than chance makes one: keys were chosen to meet.
@@ -235,9 +240,14 @@ impl<L: Kept> Inner<L> {
     #[cold]
     #[inline(never)]
     fn tell(&self, desk: &Desk, change: u64) {
-        let entries = self.shelf.head.add_to_hint(change);
+        let mut entries = self.shelf.head.add_to_hint(change);
         let standing = self.standing();
-        let buckets = self.shelf.machine(&standing).extent().buckets();
+        let machine = self.shelf.machine(&standing);
+        if self.shelf.plan.limit != 0 {
+            machine.true_up();
+            entries = self.shelf.head.hint();
+        }
+        let buckets = machine.extent().buckets();
         if entries < u64::MAX / 2 && entries > self.shelf.plan.bucket.load(buckets) {
             // What can not be had now is tried again later; until then chains grow.
             let _ = self.grow(desk, entries);
