@@ -3,13 +3,14 @@
 //! All ways in turn, so that none has the quiet half of the run; medians of all rounds, also beside the plain fork and exec of a
 //! program that ends at once. Then the same from a parent that has touched 1 GiB.
 
-use mutirao::{Process, Zygote};
+use mutirao::{Pool, PoolBuilder, Process, Zygote};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 200;
 
-type Way<'a> = (&'static str, Box<dyn Fn() + 'a>);
+/// What a way has started ends behind the clock.
+type Way<'a> = (&'static str, Box<dyn Fn() -> Option<Pool> + 'a>);
 
 fn main() {
     if std::env::var_os("MUTIRAO_BENCH_NOTHING").is_some() {
@@ -29,27 +30,34 @@ fn compare(from: &str) {
     let zygote = Zygote::start().expect("a zygote");
     let forked = Process::options().zygote(&zygote);
     let this = std::env::current_exe().expect("this program");
-    let run = |mut command: Command| assert!(command.status().expect("a program").success());
-    let ways: [Way; 5] = [
+    let run = |mut command: Command| {
+        assert!(command.status().expect("a program").success());
+        None
+    };
+    let ways: [Way; 7] = [
         ("fork and exec of `true`", Box::new(|| run(Command::new("true")))),
         ("fork and exec of this program, which ends at once", {
             Box::new(|| {
                 let mut command = Command::new(&this);
                 command.env("MUTIRAO_BENCH_NOTHING", "1");
-                run(command);
+                run(command)
             })
         }),
         ("Process::spawn and join", Box::new(|| finish(Process::spawn(|n: u64| n + 1, 1)))),
         ("the same by a zygote", Box::new(|| finish(forked.spawn(|n: u64| n + 1, 1)))),
-        ("a thread, for comparison", Box::new(|| drop(std::thread::spawn(|| 1).join()))),
+        ("a pool of two to its first result", Box::new(|| first_result(Pool::builder()))),
+        ("the same by a zygote", Box::new(|| first_result(Pool::builder().zygote(&zygote)))),
+        ("a thread, for comparison", Box::new(|| std::thread::spawn(|| None).join().expect("a thread"))),
     ];
     let mut times = ways.each_ref().map(|_| Vec::with_capacity(ROUNDS));
     for round in 0..ROUNDS + ROUNDS / 10 {
         for ((_, way), times) in ways.iter().zip(&mut times) {
             let begun = Instant::now();
-            way();
+            let started = way();
+            let time = begun.elapsed();
+            drop(started);
             if round >= ROUNDS / 10 {
-                times.push(begun.elapsed());
+                times.push(time);
             }
         }
     }
@@ -63,6 +71,13 @@ fn compare(from: &str) {
     println!("a zygote{from}: {:.3} ms", begun.elapsed().as_secs_f64() * 1e3);
 }
 
-fn finish(child: mutirao::Result<Process<u64>>) {
+fn finish(child: mutirao::Result<Process<u64>>) -> Option<Pool> {
     assert_eq!(child.and_then(Process::join).expect("a result"), 2);
+    None
+}
+
+fn first_result(builder: PoolBuilder) -> Option<Pool> {
+    let pool = builder.workers(2).build().expect("a pool");
+    assert_eq!(pool.submit(|n: u64| n + 1, 1).expect("a task").wait().expect("a result"), 2);
+    Some(pool)
 }
