@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::handle::array::Array;
 use crate::handle::bytes::Bytes;
 use crate::handle::queue::Queue;
-use crate::pool::crew::Crew;
+use crate::pool::crew::{Crew, Worker};
 use crate::pool::desk::Desks;
 use crate::pool::drive::{Core, State};
 use crate::pool::events::{Event, Events};
@@ -43,42 +43,70 @@ pub(crate) struct Founding {
     pub(crate) shared: Vec<Segment>,
 }
 
-/// Makes a pool's parent, and starts its first worker: whoever makes a pool is told at once if that is not possible.
-pub(crate) fn found(founding: Founding) -> Result<Core> {
-    let Founding { workers, secret, shared, .. } = &founding;
-    let (workers, secret, is_limited) = (*workers, *secret, founding.is_limited);
-    // Twice: a worker that was killed has its row until somebody needs it.
-    let rows = u32::try_from(2 * workers + 4).unwrap_or(u32::MAX).clamp(16, 256);
-    let segment = SegmentOptions::default().participants(rows).objects(8).anonymous(MEMORY)?;
-    let queue = || Queue::<Bytes>::options().capacity(CHUNKS).cell_bytes(CELL);
-    let tasks = queue().leases(workers + 8).max_attempts(1).create_in(&segment)?;
-    let replies = queue().leases(0).create_in(&segment)?;
-    let desks = Desks::new_in(&segment, workers)?;
-    let logs = Logs { bytes: Array::new_in(&segment, workers * RING)? };
-    let home = Home::new(segment, shared);
-    let handles = (tasks.clone(), replies.clone(), desks.words.clone(), logs.bytes.clone());
-    let start = move |post: usize| {
-        let (tasks, replies, desks, logs) = handles.clone();
-        let setup = Setup {
-            tasks,
-            replies,
-            desks,
-            logs,
-            shared: founding.shared.clone(),
+/// What a pool and its workers share.
+#[derive(Clone)]
+struct Ground {
+    tasks: Queue<Bytes>,
+    replies: Queue<Bytes>,
+    desks: Desks,
+    logs: Logs,
+}
+
+impl Ground {
+    fn new(workers: usize) -> Result<(Self, Segment)> {
+        // Twice: a worker that was killed has its row until somebody needs it.
+        let rows = u32::try_from(2 * workers + 4).unwrap_or(u32::MAX).clamp(16, 256);
+        let segment = SegmentOptions::default().participants(rows).objects(8).anonymous(MEMORY)?;
+        let queue = || Queue::<Bytes>::options().capacity(CHUNKS).cell_bytes(CELL);
+        let tasks = queue().leases(workers + 8).max_attempts(1).create_in(&segment)?;
+        let replies = queue().leases(0).create_in(&segment)?;
+        let desks = Desks::new_in(&segment, workers)?;
+        let logs = Logs { bytes: Array::new_in(&segment, workers * RING)? };
+        Ok((Self { tasks, replies, desks, logs }, segment))
+    }
+}
+
+impl Founding {
+    fn setup(&self, ground: Ground, post: usize) -> Setup {
+        Setup {
+            tasks: ground.tasks,
+            replies: ground.replies,
+            desks: ground.desks.words,
+            logs: ground.logs.bytes,
+            shared: self.shared.clone(),
             post: post as u32,
-            secret: founding.secret,
-            calls_max: founding.calls_max,
-            initializer: founding.initializer.as_ref().map(|(initializer, _)| initializer.clone()),
-        };
-        let mut options = founding.options.clone();
-        if let Some(cpu) = founding.cpus.get(post % founding.cpus.len().max(1)) {
+            secret: self.secret,
+            calls_max: self.calls_max,
+            initializer: self.initializer.as_ref().map(|(initializer, _)| initializer.clone()),
+        }
+    }
+
+    /// What the worker of a post is started with.
+    fn options(&self, post: usize) -> Options {
+        let mut options = self.options.clone();
+        if let Some(cpu) = self.cpus.get(post % self.cpus.len().max(1)) {
             options = options.affinity([*cpu]);
         }
-        if let Some(name) = &founding.name {
+        if let Some(name) = &self.name {
             options = options.name(format!("{name}-{post}"));
         }
-        options.spawn(work, setup)
-    };
+        options
+    }
+}
+
+/// Makes a pool's parent, and starts its first worker: whoever makes a pool is told at once if that is not possible. While the
+/// worker comes to life, the memory is made that it will find.
+pub(crate) fn found(founding: Founding) -> Result<Core> {
+    let (workers, secret, is_limited) = (founding.workers, founding.secret, founding.is_limited);
+    let mut made = None;
+    let worker = Worker::start_and_make(&founding.options(0), work, || {
+        let (ground, _) = made.insert(Ground::new(workers)?);
+        Ok(founding.setup(ground.clone(), 0))
+    })?;
+    let (ground, segment) = made.map_or_else(|| Ground::new(workers), Ok)?;
+    let home = Home::new(segment, &founding.shared);
+    let Ground { tasks, replies, desks, logs } = ground.clone();
+    let start = move |post| founding.options(post).spawn(work, founding.setup(ground.clone(), post));
     let core = Core {
         posts: workers,
         tasks,
@@ -106,7 +134,6 @@ pub(crate) fn found(founding: Founding) -> Result<Core> {
         sleepers: AtomicU32::new(0),
         coding_ns: AtomicU64::new(0),
     };
-    let worker = (core.start)(0)?;
     let mut state = core.lock();
     state.crew.started += 1;
     state.figures.note_start(0);

@@ -27,6 +27,11 @@ pub(crate) fn run_again(
     Program { args, environment: &environment, directory, streams, socket: socket.as_fd() }.run_again()
 }
 
+/// What messages call a child of this name.
+pub(crate) fn title_of(name: Option<&str>) -> &str {
+    name.unwrap_or("child")
+}
+
 /// A variable as it stands in an environment.
 pub(crate) fn variable((name, value): (OsString, OsString)) -> Result<CString> {
     string("a variable of a child", [name.as_bytes(), b"=", value.as_bytes()].concat())

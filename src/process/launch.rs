@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -12,6 +13,7 @@ use crate::process::encoded::Encoded;
 use crate::process::entry::Call;
 use crate::process::options::Options;
 use crate::process::parcel::{self, Note};
+use crate::segment::body::Hold;
 use crate::sys::limits;
 use crate::sys::process::{self as sys, Child, SIGKILL};
 use crate::sys::socket::socket_pair;
@@ -22,10 +24,12 @@ pub(crate) struct Launched {
     pub(crate) socket: OwnedFd,
     pub(crate) leash: Option<OwnedFd>,
     pub(crate) streams: [Option<OwnedFd>; 3],
+    /// Of its arguments.
+    pub(crate) holds: Vec<Arc<Hold>>,
 }
 
-/// Starts a child that makes the call.
-pub(crate) fn launch(options: &Options, call: Call, args: &Encoded) -> Result<Launched> {
+/// Starts a child that makes the call. Its arguments are made while it comes to life, on another processor if there is one.
+pub(crate) fn launch(options: &Options, call: Call, args: impl FnOnce() -> Result<Encoded>) -> Result<Launched> {
     let failed = |error| not_started(options.title(), error);
     let (socket, theirs) = socket_pair().map_err(failed)?;
     let mut streams = [const { (None, None) }; 3];
@@ -34,18 +38,29 @@ pub(crate) fn launch(options: &Options, call: Call, args: &Encoded) -> Result<La
     }
     let [input, output, errors] = streams;
     let theirs = sys::above_streams(theirs).map_err(failed)?;
-    let child = start(options, &[input.0, output.0, errors.0], &theirs)?;
+    let (mut make, mut made) = (Some(args), None);
+    let mut meanwhile = || {
+        if let Some(make) = make.take() {
+            made = Some(make());
+        }
+    };
+    let child = start(options, &[input.0, output.0, errors.0], &theirs, &mut meanwhile)?;
     drop(theirs);
+    meanwhile();
+    let args = made.unwrap_or_else(|| Err(failed(io::ErrorKind::InvalidInput.into())));
     // It waits for its work, so it is there to have a pidfd opened, and to take more than a socket holds.
-    let leash = match instruct(options, call, args, &socket, &child) {
-        Ok(leash) => leash,
+    let told = args.and_then(|args| {
+        let leash = instruct(options, call, &args, &socket, &child).map_err(failed)?;
+        Ok((leash, args.holds))
+    });
+    match told {
+        Ok((leash, holds)) => Ok(Launched { child, socket, leash, streams: [input.1, output.1, errors.1], holds }),
         Err(error) => {
             let _ = child.signal(SIGKILL);
             leave(Left { child, _leash: None });
-            return Err(failed(error));
+            Err(error)
         }
-    };
-    Ok(Launched { child, socket, leash, streams: [input.1, output.1, errors.1] })
+    }
 }
 
 /// Says to the child what it has to do. A child that finds nobody to say it ends. Returns the leash.
@@ -77,12 +92,18 @@ fn instruct(
     Ok(leash.map(|(ours, _)| ours))
 }
 
-fn start(options: &Options, streams: &[Option<OwnedFd>; 3], theirs: &OwnedFd) -> Result<Child> {
+/// `meanwhile` is called while a zygote forks.
+fn start(
+    options: &Options,
+    streams: &[Option<OwnedFd>; 3],
+    theirs: &OwnedFd,
+    meanwhile: &mut dyn FnMut(),
+) -> Result<Child> {
     let failed = |error| not_started(options.title(), error);
     let (environment, path) = (options.environment()?, options.directory.as_deref());
     if let Some(zygote) = &options.zygote {
         let directory = sys::directory(path.unwrap_or(".".as_ref())).map_err(failed)?;
-        return zygote.fork(options.title(), options.name.as_deref(), &environment, &directory, streams, theirs);
+        return zygote.fork(options.name.as_deref(), &environment, &directory, streams, theirs, meanwhile);
     }
     let directory = path.map(|path| string("the directory of a child", path.as_os_str().as_bytes().into()));
     let directory = directory.transpose()?;

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::process::again::{argument, variable};
+use crate::process::again::{argument, title_of, variable};
 use crate::process::settings::{Resource, Settings};
 use crate::process::stdio::Stdio;
 use crate::process::zygote::Zygote;
@@ -110,7 +110,7 @@ impl Options {
 
     /// What messages call the child.
     pub(crate) fn title(&self) -> &str {
-        self.name.as_deref().unwrap_or("child")
+        title_of(self.name.as_deref())
     }
 
     /// The child's whole environment, as `NAME=value`.

@@ -18,7 +18,7 @@ struct Count {
 
 static COUNT: PerProcess<Count> = PerProcess::new();
 
-/// Looks at the count for the first time; called before there is a child.
+/// Looks at the count for the first time; called before a child is told what to do.
 pub(crate) fn watch() {
     let _ = COUNT.get_or_init(|| {
         let file = files().into_iter().find(|file| read(file).is_some());

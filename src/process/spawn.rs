@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::process::again::not_started;
 use crate::process::child::check_initialised;
 use crate::process::death::{Left, leave, sweep};
-use crate::process::encoded::{decode, encode};
+use crate::process::encoded::{Encoded, decode, encode};
 use crate::process::entry::Call;
 use crate::process::exit::{Exit, Panic};
 use crate::process::launch::launch;
@@ -139,14 +139,36 @@ impl<R: Serialize + DeserializeOwned> Process<R> {
         Options::default().spawn(f, args)
     }
 
-    pub(crate) fn start<A: Serialize + DeserializeOwned>(options: &Options, f: fn(A) -> R, args: A) -> Result<Self> {
+    fn start<A: Serialize + DeserializeOwned>(options: &Options, f: fn(A) -> R, args: A) -> Result<Self> {
+        // What can not be encoded starts nothing.
+        let args = encode("the arguments", &args)?;
+        Self::launch(options, f, || Ok(args))
+    }
+
+    /// Runs `f`, with arguments that are made while the process comes to life. Is there no way to make them, it is
+    /// ended.
+    pub(crate) fn start_and_make<A: Serialize + DeserializeOwned>(
+        options: &Options,
+        f: fn(A) -> R,
+        args: impl FnOnce() -> Result<A>,
+    ) -> Result<Self> {
+        Self::launch(options, f, || encode("the arguments", &args()?))
+    }
+
+    fn launch<A: Serialize + DeserializeOwned>(
+        options: &Options,
+        f: fn(A) -> R,
+        args: impl FnOnce() -> Result<Encoded>,
+    ) -> Result<Self> {
         check_initialised()?;
         let call = Call::new(f)?;
-        let args = encode("the arguments", &args)?;
-        let not_started = |error| not_started(options.title(), error);
-        let parent = sweep().map_err(not_started)?;
-        out_of_memory::watch();
-        let launched = launch(options, call, &args)?;
+        let parent = sweep().map_err(|error| not_started(options.title(), error))?;
+        // Nothing is known to end for memory before it was told what to do.
+        let args = || {
+            out_of_memory::watch();
+            args()
+        };
+        let launched = launch(options, call, args)?;
         Ok(Self {
             pid: launched.child.pid(),
             pidfd: Arc::clone(launched.child.pidfd()),
@@ -162,7 +184,7 @@ impl<R: Serialize + DeserializeOwned> Process<R> {
             exit: None,
             signals: AtomicU32::new(0),
             parent,
-            holds: Mutex::new(args.holds),
+            holds: Mutex::new(launched.holds),
             result: PhantomData,
         })
     }

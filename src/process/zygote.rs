@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::deadline::Deadline;
 use crate::error::{Kind, Result};
-use crate::process::again::{argument, not_started, run_again, variable};
+use crate::process::again::{argument, not_started, run_again, title_of, variable};
 use crate::process::child::check_initialised;
 use crate::process::death::{Left, leave, sweep};
 use crate::process::encoded::{decode, encode};
@@ -108,16 +108,17 @@ impl Zygote {
         self.0.running.lock().as_ref().and_then(|running| running.child.as_ref()).map(Child::pid)
     }
 
-    /// Has a child forked that does what it finds in `socket`.
+    /// Has a child forked that does what it finds in `socket`. Calls `meanwhile` when the zygote is at it.
     pub(crate) fn fork(
         &self,
-        title: &str,
         name: Option<&str>,
         environment: &[CString],
         directory: &OwnedFd,
         streams: &[Option<OwnedFd>; 3],
         socket: &OwnedFd,
+        meanwhile: &mut dyn FnMut(),
     ) -> Result<Child> {
+        let title = title_of(name);
         let request = encode("an environment", &(name, environment))?;
         let streams = open_streams(streams).map_err(|error| not_started(title, error))?;
         let [input, output, errors] = streams.each_ref().map(OwnedFd::as_fd);
@@ -135,6 +136,9 @@ impl Zygote {
             // A number is kept free for the descriptor that comes back: a child without one could not be waited for.
             let spare = duplicate(running.socket.as_fd()).map_err(|error| not_started(title, error))?;
             let sent = parcel::send(running.socket.as_fd(), Note::Fork, &request, &beside, parcel::refuse);
+            if sent.is_ok() {
+                meanwhile();
+            }
             match sent.and_then(|()| running.answer(spare)) {
                 Ok(Some(mut parcel)) => {
                     let child = match parcel.note {
