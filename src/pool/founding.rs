@@ -23,12 +23,17 @@ use crate::segment::named::SegmentOptions;
 use crate::segment::open::Segment;
 use crate::sync::{AtomicU32, AtomicU64};
 
-/// Chunks and replies that fit the queues.
-const CHUNKS: usize = 1024;
+/// Chunks that fit the queue, and as many replies: enough that no worker waits while the parent does something else for 50
+/// microseconds, and few enough to stay in the processors' caches, and to be made before the first worker asks for them.
+const CHUNKS: usize = 256;
+/// For each worker, where there are many of them.
+const CHUNKS_EACH: usize = 4;
 /// Bytes of a chunk or a reply that lie in the queue itself.
 const CELL: usize = 184;
 /// Memory reserved, and not taken, for chunks and replies that do not.
 const MEMORY: u64 = 16 << 30;
+/// Memory taken from the beginning, beside queues and logs.
+const BESIDE: usize = 64 << 10;
 
 /// What a pool is made of.
 pub(crate) struct Founding {
@@ -41,6 +46,11 @@ pub(crate) struct Founding {
     pub(crate) name: Option<String>,
     pub(crate) cpus: Vec<u32>,
     pub(crate) shared: Vec<Segment>,
+}
+
+/// The most chunks that should be out at a time, so that they fit the queue.
+pub(crate) fn chunks_out(workers: usize) -> usize {
+    (CHUNKS_EACH * workers).max(CHUNKS)
 }
 
 /// What a pool and its workers share.
@@ -56,8 +66,11 @@ impl Ground {
     fn new(workers: usize) -> Result<(Self, Segment)> {
         // Twice: a worker that was killed has its row until somebody needs it.
         let rows = u32::try_from(2 * workers + 4).unwrap_or(u32::MAX).clamp(16, 256);
-        let segment = SegmentOptions::default().participants(rows).objects(8).anonymous(MEMORY)?;
-        let queue = || Queue::<Bytes>::options().capacity(CHUNKS).cell_bytes(CELL);
+        let chunks = chunks_out(workers);
+        // A cell of either queue takes 256 bytes; each page that is taken costs about as much as two system calls.
+        let first = 2 * 256 * chunks + workers * RING + BESIDE;
+        let segment = SegmentOptions::default().participants(rows).objects(8).first(first as u64).anonymous(MEMORY)?;
+        let queue = || Queue::<Bytes>::options().capacity(chunks).cell_bytes(CELL);
         let tasks = queue().leases(workers + 8).max_attempts(1).create_in(&segment)?;
         let replies = queue().leases(0).create_in(&segment)?;
         let desks = Desks::new_in(&segment, workers)?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::deadline::Deadline;
 use crate::pool::drive::Core;
 use crate::pool::failure::TaskError;
+use crate::pool::founding::chunks_out;
 use crate::pool::job::Job;
 use crate::pool::many::{Many, Part, Plan};
 use crate::pool::progress::Teller;
@@ -23,8 +24,6 @@ use crate::sys::clock;
 const CHUNK_NS: u64 = 2_000_000;
 /// How much work should wait in the queue.
 const AHEAD_NS: u64 = 10_000_000;
-/// The most chunks that are out at a time.
-const CHUNKS_MAX: u64 = 1000;
 /// The most bytes of a chunk of more than one call.
 const CHUNK_BYTES: usize = 256 << 10;
 /// The most bytes that are out at a time, if that is more than one chunk.
@@ -49,6 +48,8 @@ where
     /// Bytes of an item, about.
     item_bytes: u64,
     workers: u64,
+    /// The most chunks that are out at a time.
+    chunks_max: u64,
     /// Whether all results are kept anyway.
     is_collected: bool,
     teller: Teller,
@@ -67,6 +68,7 @@ where
         let (routine, home) = (plan.routine, core.home.clone());
         Self {
             workers: core.posts as u64,
+            chunks_max: chunks_out(core.posts) as u64,
             _keeper: keeper,
             core,
             job: Arc::new(Many::new(plan, home)),
@@ -106,7 +108,7 @@ where
         let calls = calls.clamp(1, u32::MAX.into());
         let chunks = match call_ns {
             0 => 2 * self.workers,
-            call_ns => (AHEAD_NS / call_ns.saturating_mul(calls).max(1)).clamp(2 * self.workers, CHUNKS_MAX),
+            call_ns => (AHEAD_NS / call_ns.saturating_mul(calls).max(1)).clamp(2 * self.workers, self.chunks_max),
         };
         let most = terms.in_flight.map_or(calls.saturating_mul(chunks), |most| most as u64);
         (calls, most.min(AHEAD_BYTES / self.item_bytes).max(1))
