@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
 use crate::pool::budget;
-use crate::pool::founding::{Founding, found};
+use crate::pool::founding::{Founding, WORKERS_MAX, found};
 use crate::pool::front::Pool;
 use crate::pool::job::Terms;
 use crate::pool::progress::{Audience, Progress};
@@ -21,9 +21,6 @@ use crate::process::zygote::Zygote;
 use crate::segment::body::Hold;
 use crate::segment::handoff;
 use crate::segment::open::Segment;
-
-/// The most workers: what else takes part in the pool's memory needs a row too.
-const WORKERS_MAX: usize = 240;
 
 /// What libraries read to know how many threads they should start.
 const THREADS: [&str; 7] = [
@@ -221,22 +218,20 @@ impl PoolBuilder {
     /// `is_invalid` for no workers or more than 240, and for a pool in a worker of a pool in a worker, eight times;
     /// `is_not_initialised` without [`init`](crate::init); what the system says when no process can be started.
     pub fn build(self) -> Result<Pool> {
-        let workers = budget::granted(self.workers.or_else(|| Some(budget::processors().min(WORKERS_MAX))));
-        if workers == 0 || workers > WORKERS_MAX {
+        let granted = |workers| budget::granted(Some(workers), budget::processors());
+        let is_beyond = |workers| workers > WORKERS_MAX && granted(workers) > WORKERS_MAX;
+        if let Some(workers) = self.workers.filter(|workers| *workers == 0 || is_beyond(*workers)) {
             let why = format!("it must have 1 to {WORKERS_MAX}");
             return Err(Error::invalid(format!("a Pool of {workers} workers"), why));
         }
         let secret = Secret::random();
-        let mut options = self.options;
-        for (name, value) in budget::of_worker(workers)? {
-            options = options.env(name, value);
-        }
+        let (depth, pools) = budget::depth_of_worker()?;
         let founding = Founding {
-            workers,
+            workers: self.workers,
             secret,
             initializer: self.initializer.map(|named| named(secret)).transpose()?,
             calls_max: self.calls_max,
-            options,
+            options: self.options.env(depth, pools),
             is_limited: self.is_limited,
             name: self.name,
             cpus: self.cpus,

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::handle::array::Array;
 use crate::handle::bytes::Bytes;
 use crate::handle::queue::Queue;
+use crate::pool::budget;
 use crate::pool::crew::{Crew, Worker};
 use crate::pool::desk::Desks;
 use crate::pool::drive::{Core, State};
@@ -35,9 +36,13 @@ const MEMORY: u64 = 16 << 30;
 /// Memory taken from the beginning, beside queues and logs.
 const BESIDE: usize = 64 << 10;
 
+/// The most workers: what else takes part in the pool's memory needs a row too.
+pub(crate) const WORKERS_MAX: usize = 240;
+
 /// What a pool is made of.
 pub(crate) struct Founding {
-    pub(crate) workers: usize,
+    /// Unless said, as many as processors.
+    pub(crate) workers: Option<usize>,
     pub(crate) secret: Secret,
     pub(crate) initializer: Option<(Initializer, Vec<Arc<Hold>>)>,
     pub(crate) calls_max: u64,
@@ -60,10 +65,16 @@ struct Ground {
     replies: Queue<Bytes>,
     desks: Desks,
     logs: Logs,
+    workers: usize,
+    /// Processors for each worker.
+    share: u32,
 }
 
 impl Ground {
-    fn new(workers: usize) -> Result<(Self, Segment)> {
+    fn new(workers: Option<usize>) -> Result<(Self, Segment)> {
+        let processors = budget::processors();
+        let workers = budget::granted(workers, processors).min(WORKERS_MAX);
+        let share = budget::share_of_worker(workers, processors);
         // Twice: a worker that was killed has its row until somebody needs it.
         let rows = u32::try_from(2 * workers + 4).unwrap_or(u32::MAX).clamp(16, 256);
         let chunks = chunks_out(workers);
@@ -75,7 +86,7 @@ impl Ground {
         let replies = queue().leases(0).create_in(&segment)?;
         let desks = Desks::new_in(&segment, workers)?;
         let logs = Logs { bytes: Array::new_in(&segment, workers * RING)? };
-        Ok((Self { tasks, replies, desks, logs }, segment))
+        Ok((Self { tasks, replies, desks, logs, workers, share }, segment))
     }
 }
 
@@ -88,6 +99,7 @@ impl Founding {
             logs: ground.logs.bytes,
             shared: self.shared.clone(),
             post: post as u32,
+            share: ground.share,
             secret: self.secret,
             calls_max: self.calls_max,
             initializer: self.initializer.as_ref().map(|(initializer, _)| initializer.clone()),
@@ -118,7 +130,7 @@ pub(crate) fn found(founding: Founding) -> Result<Core> {
     })?;
     let (ground, segment) = made.map_or_else(|| Ground::new(workers), Ok)?;
     let home = Home::new(segment, &founding.shared);
-    let Ground { tasks, replies, desks, logs } = ground.clone();
+    let Ground { tasks, replies, desks, logs, workers, .. } = ground.clone();
     let start = move |post| founding.options(post).spawn(work, founding.setup(ground.clone(), post));
     let core = Core {
         posts: workers,

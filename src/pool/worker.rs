@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::handle::array::Array;
 use crate::handle::bytes::Bytes;
 use crate::handle::queue::Queue;
+use crate::pool::budget;
 use crate::pool::desk::{Desk, Desks};
 use crate::pool::log::{self, Logs};
 use crate::pool::wire::{ChunkHead, REPLY_HEAD, ReplyHead};
@@ -30,6 +31,8 @@ pub(crate) struct Setup {
     /// Segments of handles that may be in arguments and results.
     pub(crate) shared: Vec<Segment>,
     pub(crate) post: u32,
+    /// Processors that it may use.
+    pub(crate) share: u32,
     pub(crate) secret: Secret,
     /// It leaves after so many calls; 0: it stays.
     pub(crate) calls_max: u64,
@@ -52,6 +55,7 @@ const NO_ROOM_NS: u64 = 2_000_000_000;
 
 /// What a worker runs. The error is why it could not begin.
 pub(crate) fn work(setup: Setup) -> core::result::Result<(), String> {
+    budget::settle(setup.share);
     hook_panics();
     let desks = Desks { words: setup.desks.clone() };
     let desk = desks.desk(setup.post as usize);

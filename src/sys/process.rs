@@ -177,6 +177,13 @@ pub(crate) fn take_inherited_socket(variable: &str) -> Option<io::Result<OwnedFd
     Some(number.to_str().and_then(|number| number.parse().ok()).ok_or(Errno::BADF.into()).and_then(adopt_socket))
 }
 
+/// Sets a variable of this process, a child at its beginning.
+pub(crate) fn set_variable(variable: &str, value: &str) {
+    // SAFETY: 1. as in `remove_variable`: this runs within `init`, before anything that the child was started for; the
+    //            thread that watches its parent reads no variables.
+    unsafe { std::env::set_var(variable, value) }
+}
+
 fn remove_variable(variable: &str) {
     // SAFETY: 1. nobody may read the environment meanwhile except through std, which has a lock for it: this
     //            runs first in `main` or before it, when there is one thread, as `init` asks for.
