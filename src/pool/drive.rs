@@ -54,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) start: Start,
     pub(crate) state: Mutex<State>,
     pub(crate) changed: Condvar,
+    /// What the assistant sleeps on: it is told only where there is something to lead, or nothing will ever be.
+    pub(crate) assistance: Condvar,
     /// Threads that sleep until something has changed.
     pub(crate) sleepers: AtomicU32,
     /// What encoding and decoding took here.
@@ -304,15 +306,19 @@ impl Core {
     pub(crate) fn assist(self: &Arc<Self>) {
         let mut state = self.lock();
         if core::mem::replace(&mut state.assisted, true) || state.over {
-            // It sleeps until there is work.
-            if self.sleepers.load(Relaxed) != 0 && state.ledger.len() == 1 {
-                self.changed.notify_all();
-            }
+            self.call_assistant(&state);
             return;
         }
         let core = self.clone();
         let started = std::thread::Builder::new().name("mutirao-pool".into()).spawn(move || core.assist_always());
         state.assisted = started.is_ok();
+    }
+
+    /// Wakes the assistant, if it is needed.
+    pub(crate) fn call_assistant(&self, state: &State) {
+        if state.over || !state.leading && !state.ledger.is_empty() {
+            self.assistance.notify_one();
+        }
     }
 
     /// Ends with the pool.
@@ -323,9 +329,7 @@ impl Core {
                 return;
             }
             if state.leading || state.ledger.is_empty() {
-                self.sleepers.fetch_add(1, Relaxed);
-                self.changed.wait(&mut state);
-                self.sleepers.fetch_sub(1, Relaxed);
+                self.assistance.wait(&mut state);
                 continue;
             }
             drop(state);
@@ -356,7 +360,11 @@ struct Leads<'a>(&'a Core);
 
 impl Drop for Leads<'_> {
     fn drop(&mut self) {
-        self.0.lock().leading = false;
-        self.0.notify();
+        let mut state = self.0.lock();
+        state.leading = false;
+        self.0.call_assistant(&state);
+        if self.0.sleepers.load(Relaxed) != 0 {
+            self.0.changed.notify_all();
+        }
     }
 }

@@ -62,6 +62,7 @@ impl Core {
         }
         let mut state = self.lock();
         (state.closed, state.over) = (true, true);
+        self.call_assistant(&state);
         let chunks = state.ledger.take_if(|_| true);
         let workers: Vec<_> = state.crew.posts.iter_mut().filter_map(|post| post.worker.take()).collect();
         drop(state);

@@ -156,6 +156,7 @@ pub(crate) fn found(founding: Founding) -> Result<Core> {
             round_due_ns: 0,
         }),
         changed: Condvar::new(),
+        assistance: Condvar::new(),
         sleepers: AtomicU32::new(0),
         coding_ns: AtomicU64::new(0),
     };
