@@ -26,16 +26,54 @@ unsafe impl Send for ForkWord {}
 // SAFETY: as above; all accesses are atomic.
 unsafe impl Sync for ForkWord {}
 
-impl ForkWord {
+/// A page of words, each of which is one value's. How many were taken stands elsewhere and is not wiped: a forked child takes
+/// others than its parent, whose words stay zero in it.
+struct Words {
+    first: NonNull<AtomicU64>,
+    taken: AtomicU64,
+}
+
+impl Words {
+    const COUNT: usize = 512;
+
     fn new() -> io::Result<Self> {
-        let page = 4096;
+        let page = Self::COUNT * size_of::<AtomicU64>();
         // SAFETY: the kernel chooses the address, so nothing of ours is replaced.
         let at =
             unsafe { mmap_anonymous(ptr::null_mut(), page, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) }?;
         // SAFETY: the page was mapped on the line before and nobody else knows it.
         unsafe { madvise(at, page, Advice::LinuxWipeOnFork) }?;
-        let word = Self(NonNull::new(at.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?);
+        let first = NonNull::new(at.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { first, taken: AtomicU64::new(0) })
+    }
+
+    /// A word that nobody had yet, if one is left.
+    fn take(&self) -> Option<ForkWord> {
+        let at = usize::try_from(self.taken.fetch_add(1, Ordering::Relaxed)).ok().filter(|at| *at < Self::COUNT)?;
+        // SAFETY: there are so many words behind the first, in one mapping that is never undone.
+        let word = ForkWord(unsafe { self.first.add(at) });
         word.word().store(1, Ordering::Relaxed);
+        Some(word)
+    }
+}
+
+impl ForkWord {
+    /// Two system calls and a page for the first in each process; nearly nothing for the next 511.
+    fn new() -> io::Result<Self> {
+        static PAGE: AtomicPtr<Words> = AtomicPtr::new(ptr::null_mut());
+        let page = PAGE.load(Ordering::Acquire);
+        // SAFETY: what was stored is from Box::into_raw and never freed; a forked child has a copy.
+        if let Some(word) = unsafe { page.as_ref() }.and_then(Words::take) {
+            return Ok(word);
+        }
+        let new = Words::new()?;
+        let word = new.take().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let new = Box::into_raw(Box::new(new));
+        // Whoever is second keeps its page for this one word. No lock: one that is held at a fork is held for ever.
+        if PAGE.compare_exchange(page, new, Ordering::Release, Ordering::Relaxed).is_err() {
+            // SAFETY: it came from Box::into_raw above and was never shared.
+            drop(unsafe { Box::from_raw(new) });
+        }
         Ok(word)
     }
 
