@@ -16,7 +16,7 @@ use crate::process::exit::{CLOSED, Panic};
 use crate::process::parcel::{self, Incoming, Note, Parcel};
 use crate::process::{family, lifeline, nursery, panics};
 use crate::sys::fork::ForkWord;
-use crate::sys::{limits, membarrier, process as sys};
+use crate::sys::{limits, liveness, membarrier, process as sys};
 
 /// Names the inherited socket in a child's environment.
 pub(crate) const VARIABLE: &str = "MUTIRAO_CHILD";
@@ -93,9 +93,12 @@ fn begin(socket: OwnedFd) -> io::Result<i32> {
 
 fn run(socket: &Arc<OwnedFd>, mut parcel: Parcel) -> io::Result<i32> {
     let pidfd = Arc::new(parcel.take()?);
-    let Note::Start { call, settings, parent, tied } = core::mem::replace(&mut parcel.note, Note::Value) else {
+    let Note::Start { call, settings, parent, tied, pid, namespace } =
+        core::mem::replace(&mut parcel.note, Note::Value)
+    else {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "its parent said something else than what to run"));
     };
+    liveness::told_by_parent(pid, namespace);
     // Before there is a second thread: with one, the kernel waits for all processors to pass a quiet point, 5 to 15
     // milliseconds in which the first handle among the arguments could not be attached to.
     membarrier::register();

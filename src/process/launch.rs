@@ -15,6 +15,7 @@ use crate::process::options::Options;
 use crate::process::parcel::{self, Note};
 use crate::segment::body::Hold;
 use crate::sys::limits;
+use crate::sys::liveness::{self, Identity};
 use crate::sys::process::{self as sys, Child, SIGKILL};
 use crate::sys::socket::socket_pair;
 
@@ -79,7 +80,8 @@ fn instruct(
     if options.zygote.is_some() && settings.affinity.is_none() {
         settings.affinity = limits::affinity().ok(); // else it were the zygote's
     }
-    let note = Note::Start { call, settings, parent: std::process::id(), tied: leash.is_some() };
+    let Identity { pid: parent, namespace, .. } = liveness::identity();
+    let note = Note::Start { call, settings, parent, tied: leash.is_some(), pid: child.pid(), namespace };
     let room = |_| match sys::wait_writable(socket.as_fd(), child.pidfd().as_fd(), Deadline::NEVER)? {
         _ if sys::has_ended(child.pidfd().as_fd())? => Err(io::ErrorKind::BrokenPipe.into()),
         _ => Ok(()),

@@ -27,9 +27,9 @@ const NOTE_BYTES_MAX: usize = 16 << 10;
 /// What a parcel is about.
 #[derive(Serialize, Deserialize, Debug)]
 pub(crate) enum Note {
-    /// To a child: run this, with the body as its arguments. Descriptors: the parent's pidfd, the leash if it is tied,
-    /// segments.
-    Start { call: Call, settings: Settings, parent: u32, tied: bool },
+    /// To a child: run this, with the body as its arguments; and who both are, in the parent's namespace. Descriptors: the
+    /// parent's pidfd, the leash if it is tied, segments.
+    Start { call: Call, settings: Settings, parent: u32, tied: bool, pid: u32, namespace: u64 },
     /// To a child: one more value. Descriptors: segments.
     Value,
     /// To a new zygote: do this, if anything, and fork from then on. Descriptor: the parent's pidfd.

@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 fn fcntl(fd: BorrowedFd<'_>, command: libc::c_int, kind: libc::c_int, byte: u64) -> io::Result<libc::flock> {
     fcntl_range(fd, command, kind, byte, 1)
@@ -117,13 +118,26 @@ pub(crate) struct Identity {
     pub namespace: u64,
 }
 
+/// The number that our parent knows us by, and its namespace.
+static TOLD: OnceLock<(u32, u64)> = OnceLock::new();
+
+/// Notes by which number the parent knows this process, and in which namespace, if that is known. If we have the same
+/// number, we are in that one, and need not look for it in `/proc`, where a new process has nothing at hand.
+pub(crate) fn told_by_parent(pid: u32, namespace: u64) {
+    if namespace != 0 {
+        let _ = TOLD.set((pid, namespace));
+    }
+}
+
 /// The identity of this process. Asked once in each.
 pub(crate) fn identity() -> Identity {
     static IDENTITY: PerProcess<Identity> = PerProcess::new();
     let ask = || {
         use std::os::unix::fs::MetadataExt;
         let pid = std::process::id();
-        let namespace = std::fs::metadata("/proc/self/ns/pid").map_or(0, |m| m.ino());
+        let ask = || std::fs::metadata("/proc/self/ns/pid").map_or(0, |m| m.ino());
+        let told = TOLD.get().filter(|(known_as, _)| *known_as == pid);
+        let namespace = told.map_or_else(ask, |(_, namespace)| *namespace);
         Identity { pid, start_time: start_time(pid).unwrap_or(0), namespace }
     };
     IDENTITY.get_or_init(ask).map_or_else(|_| ask(), |(_, identity)| *identity)
@@ -131,9 +145,12 @@ pub(crate) fn identity() -> Identity {
 
 /// When the process with this pid in our namespace started.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Longer than the line can be: name, and 51 numbers. The kernel writes it for one call.
+    let (mut line, mut file) = ([0; 2048], std::fs::File::open(format!("/proc/{pid}/stat")).ok()?);
+    let len = std::io::Read::read(&mut file, &mut line).ok()?;
     // The command's name, in brackets, may hold anything.
-    let (_, rest) = stat.rsplit_once(')')?;
+    let name_end = line.get(..len)?.iter().rposition(|byte| *byte == b')')?;
+    let rest = str::from_utf8(line.get(name_end + 1..len)?).ok()?;
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
