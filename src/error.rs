@@ -17,7 +17,6 @@ pub struct Error(Box<Kind>);
 /// The kinds. Messages are written where the facts are known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-#[allow(dead_code)] // what strangers meet by comes next
 pub(crate) enum Kind {
     #[error("{what} timed out; the other side may be slow, stopped or gone")]
     Timeout { what: &'static str },

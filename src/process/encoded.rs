@@ -106,17 +106,6 @@ pub(crate) fn decode<T: DeserializeOwned>(what: &'static str, encoded: Encoded) 
     }
 }
 
-impl Encoded {
-    /// The bytes alone, wherever they are.
-    #[allow(dead_code)] // what is sent inside of something else comes with the pool
-    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
-        match &self.body {
-            Body::Inline(bytes) => Ok(bytes.clone()),
-            Body::Beside(fd) => Ok(Sealed::open(fd).map_err(|error| Error::io("what was encoded", error))?.to_vec()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

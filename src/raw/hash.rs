@@ -79,11 +79,6 @@ impl KeyedHash {
         Self { kind, secrets }
     }
 
-    /// Which one.
-    pub const fn kind(&self) -> HashKind {
-        self.kind
-    }
-
     /// The hash of a key of 8 bytes.
     #[inline(always)]
     pub fn word(&self, key: u64) -> u64 {
@@ -106,8 +101,8 @@ impl KeyedHash {
     #[inline(always)]
     pub fn bytes(&self, key: &[u8]) -> u64 {
         match (self.kind, key.len()) {
-            (HashKind::Fold2, 16) => self.last(self.secrets[1], whole_word(key, 0), whole_word(key, 8), 16),
-            (HashKind::Fold2, 8) => self.last(self.secrets[1], whole_word(key, 0), 0, 8),
+            (HashKind::Fold2, 16) => self.pair(whole_word(key, 0), whole_word(key, 8)),
+            (HashKind::Fold2, 8) => self.word(whole_word(key, 0)),
             _ => self.other_bytes(key),
         }
     }

@@ -3,8 +3,6 @@
 //! A small block is the next free one of the seat's run: a look at its word, the announcement, and one plain store. A larger one
 //! is a run of its own, taken under the lock of the arena.
 
-#![allow(dead_code)] // catalog and queues use more of it as they come
-
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;

@@ -7,8 +7,6 @@
 //! Nothing that is read from the segment is trusted: a reference, a run or a word that makes no sense leads to
 //! nothing, and no address is formed beyond the pages that this process knows to be backed.
 
-#![allow(dead_code)] // catalog and queues use more of it as they come
-
 use crate::error::{Error, Result};
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks::{self, BlockRef, Hand, Reaped};

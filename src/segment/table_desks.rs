@@ -4,8 +4,6 @@
 //! nobody has; so they sit down without an exchange. All others take turns at those that are left, of which each process has
 //! one for sure: that of its row.
 
-#![allow(dead_code)] // the handles of dictionaries use it as they come
-
 use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;
 use crate::raw::table::{Store, Table as Machine};

@@ -11,8 +11,6 @@
 //! Buckets beyond the first ones stand in pieces: up to 2^17 buckets, 1024 in each; then each doubling is 128 pieces, so
 //! that making one never takes long, and their number stays small.
 
-#![allow(dead_code)] // the handles of dictionaries use it as they come
-
 use crate::raw::hash::HashKind;
 use crate::raw::table::TableHead;
 use crate::raw::table_desk::Desk;
