@@ -61,9 +61,6 @@ impl Coded for Bytes {
     type Room = ();
     fn room() {}
     fn copy_into((): &mut (), _: &[AtomicU64]) {}
-    fn check_room((): &mut ()) -> Result<()> {
-        Ok(())
-    }
     fn decode_room((): ()) -> Option<Self> {
         None
     }

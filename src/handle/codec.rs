@@ -87,10 +87,7 @@ pub trait Coded: Sized {
     fn room() -> Self::Room;
     #[doc(hidden)]
     fn copy_into(room: &mut Self::Room, words: &[AtomicU64]);
-    /// Whether what was copied is an item. Asked apart, so that the item is moved but once: by `decode_room`.
-    #[doc(hidden)]
-    fn check_room(room: &mut Self::Room) -> Result<()>;
-    /// The item that was copied. `None`: items have no one size.
+    /// The item that was copied, moved once: without an error beside it, whose place would part it. `None`: there is none.
     #[doc(hidden)]
     fn decode_room(room: Self::Room) -> Option<Self>;
     /// Copies `len` bytes out of a cell.
@@ -140,9 +137,6 @@ impl<T: Serialize + DeserializeOwned> Coded for T {
     type Room = ();
     fn room() {}
     fn copy_into((): &mut (), _: &[AtomicU64]) {}
-    fn check_room((): &mut ()) -> Result<()> {
-        Ok(())
-    }
     fn decode_room((): ()) -> Option<T> {
         None
     }
@@ -199,22 +193,17 @@ impl<T: PlainData> Coded for Plain<T> {
 
     #[inline(always)]
     fn room() -> plain::Scratch<T> {
-        plain::Scratch::zeroed()
+        plain::Scratch::empty()
     }
 
     #[inline(always)]
     fn copy_into(room: &mut plain::Scratch<T>, words: &[AtomicU64]) {
-        plain::copy_out(words, room.bytes_mut());
-    }
-
-    #[inline(always)]
-    fn check_room(room: &mut plain::Scratch<T>) -> Result<()> {
-        if room.holds_value() { Ok(()) } else { Err(plain::not_a_value::<T>()) }
+        room.fill(words);
     }
 
     #[inline(always)]
     fn decode_room(room: plain::Scratch<T>) -> Option<Self> {
-        room.value().ok().map(Plain)
+        room.value().map(Plain)
     }
 
     #[inline(always)]

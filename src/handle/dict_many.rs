@@ -2,15 +2,13 @@
 
 use crate::error::Result;
 use crate::handle::dict::Dict;
-use crate::handle::dict_bits::{Bits, Done, If};
+use crate::handle::dict_bits::{Bits, Done, done};
 use crate::handle::dict_codec::{DictItem, Lookup, from_word, to_word, with_spare};
-use crate::handle::dict_store::{Store, Tables};
-use crate::segment::table::Put;
+use crate::handle::dict_store::{Store, Tables, bad_length, mixed};
+use crate::segment::plain;
+use crate::segment::table::{BATCH, Put, When};
+use crate::segment::table_lookup::NEAR;
 use core::borrow::Borrow;
-use core::ops::Range;
-
-/// Keys whose memory is asked for at once.
-const BATCH: usize = 16;
 
 impl<K: DictItem, V: DictItem> Dict<K, V> {
     /// Stores all entries of `entries`, as [`set`](Dict::set) does.
@@ -29,9 +27,10 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
     ///
     /// As [`extend`](Dict::extend).
     pub fn insert_many<A: Borrow<K>, B: Borrow<V>>(&self, entries: impl IntoIterator<Item = (A, B)>) -> Result<usize> {
-        let (mut entries, mut new) = (entries.into_iter(), 0);
+        let (mut entries, mut new, mut chunk) = (entries.into_iter(), 0, Vec::with_capacity(BATCH));
         loop {
-            let chunk: Vec<_> = entries.by_ref().take(BATCH).collect();
+            chunk.clear();
+            chunk.extend(entries.by_ref().take(BATCH));
             if chunk.is_empty() {
                 return Ok(new);
             }
@@ -58,54 +57,56 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
     where
         Q: Lookup<K> + ?Sized + 'q,
     {
-        let (mut keys, mut values) = (keys.into_iter(), Vec::new());
+        let mut keys = keys.into_iter();
+        let mut values = Vec::with_capacity(keys.size_hint().0);
         loop {
-            let before = values.len();
-            self.store.get_chunk(keys.by_ref().take(BATCH), &mut values)?;
-            if values.len() == before {
+            let mut chunk = [None; BATCH];
+            // The places first: it takes no more keys than there are places.
+            let taken = chunk.iter_mut().zip(keys.by_ref()).map(|(place, key)| *place = Some(key)).count();
+            if taken == 0 {
                 return Ok(values);
             }
+            self.store.get_chunk(chunk.into_iter().flatten(), &mut values)?;
         }
     }
 }
 
-/// Keys, encoded one behind the other.
-struct Encoded<'a> {
-    bytes: &'a [u8],
-    each: Vec<Range<usize>>,
-}
-
-impl<'a> Encoded<'a> {
-    fn keys(&self) -> Vec<&'a [u8]> {
-        self.each.iter().map(|range| self.bytes.get(range.clone()).unwrap_or_default()).collect()
-    }
-}
-
 impl<K: DictItem, V: DictItem> Store<K, V> {
-    /// Runs `f` with the bytes of some keys.
+    /// Runs `f` with the bytes of up to [`BATCH`] keys.
+    #[inline(always)]
     fn with_keys<'q, Q: Lookup<K> + ?Sized + 'q, R>(
         &self,
         keys: impl Iterator<Item = &'q Q>,
-        f: impl FnOnce(Encoded<'_>) -> Result<R>,
+        f: impl FnOnce(&[&[u8]]) -> Result<R>,
     ) -> Result<R> {
-        with_spare(|bytes| {
-            let mut each = Vec::with_capacity(BATCH);
-            bytes.clear();
-            for key in keys {
-                let from = bytes.len();
-                self.with_key(key, |key| {
-                    if let Bits::Bytes(key) = key {
-                        bytes.extend_from_slice(key);
-                    }
-                    Ok(())
-                })?;
-                each.push(from..bytes.len());
+        if K::FIXED.is_some() {
+            // Their own bytes: nothing is encoded.
+            let (mut all, mut spare) = ([[].as_slice(); BATCH], [const { Vec::new() }; BATCH]);
+            let mut taken = 0;
+            for ((place, spare), key) in all.iter_mut().zip(&mut spare).zip(keys) {
+                *place = self.key_bytes(key, spare)?;
+                taken += 1;
             }
-            f(Encoded { bytes, each })
+            return f(all.get(..taken).unwrap_or_default());
+        }
+        with_spare(|bytes| {
+            let mut ends = [0; BATCH];
+            bytes.clear();
+            let mut taken = 0;
+            for (end, key) in ends.iter_mut().zip(keys) {
+                with_spare(|spare| self.key_bytes(key, spare).map(|key| bytes.extend_from_slice(key)))?;
+                *end = bytes.len();
+                taken += 1;
+            }
+            let (mut all, mut rest) = ([[].as_slice(); BATCH], bytes.as_slice());
+            for ((place, end), from) in all.iter_mut().zip(ends).zip([0].into_iter().chain(ends)).take(taken) {
+                (*place, rest) = rest.split_at_checked(end - from).unwrap_or_default();
+            }
+            f(all.get(..taken).unwrap_or_default())
         })
     }
 
-    /// The values of a few keys, appended.
+    /// The values of up to [`BATCH`] keys, appended.
     fn get_chunk<'q, Q: Lookup<K> + ?Sized + 'q>(
         &self,
         keys: impl Iterator<Item = &'q Q>,
@@ -114,46 +115,73 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         self.body.life()?;
         match &self.table {
             Tables::Words(table) => {
-                let words: Vec<_> = keys.map(|key| key.word()).collect();
-                let mut found = Vec::with_capacity(words.len());
-                table.get_words(&words, |_, value| found.push(value))?;
-                found.into_iter().try_for_each(|word| {
-                    into.push(word.map(from_word).transpose()?);
-                    Ok(())
-                })
+                let mut words = [0; BATCH];
+                let taken = words.iter_mut().zip(keys).map(|(place, key)| *place = key.word()).count();
+                let words = words.get(..taken).unwrap_or_default();
+                for (&word, hash) in words.iter().zip(table.prepare(words)) {
+                    into.push(table.get_prepared(word, hash)?.map(from_word).transpose()?);
+                }
+                Ok(())
             }
             Tables::Records(table) => self.with_keys(keys, |keys| {
-                let keys = keys.keys();
-                let mut found = Vec::with_capacity(keys.len());
-                table.get_many(
-                    &keys,
-                    |words, len| (V::copy_out(words, len.min(8 * words.len())), len),
-                    |_, read| found.push(read),
-                )?;
-                found.into_iter().try_for_each(|read| {
-                    into.push(read.map(|(raw, len)| self.decode_raw(raw, len)).transpose()?);
-                    Ok(())
-                })
+                // Of values of several sizes, the next one is probably about as long as the one before.
+                let hashes = table.prepare(keys, self.record_near(keys, V::FIXED.unwrap_or(128)));
+                for key in keys.iter().copied().zip(hashes) {
+                    if let Some(size) = V::FIXED {
+                        let mut room = V::room();
+                        let read = |words: &[_], len| {
+                            V::copy_into(&mut room, words);
+                            len
+                        };
+                        match table.get_prepared(key, Some(size), read)? {
+                            // Moved from where it was copied to where it stays.
+                            Some(len) if len == size => match V::decode_room(room) {
+                                None => return Err(plain::not_a_value::<V>()),
+                                found => into.push(found),
+                            },
+                            Some(len) => return Err(bad_length(len)),
+                            None => into.push(None),
+                        }
+                    } else {
+                        let read = |words: &[_], len: usize| (V::copy_out(words, len.min(8 * words.len())), len);
+                        let found = table.get_prepared(key, None, read)?;
+                        into.push(found.map(|(raw, len)| self.decode_raw(raw, len)).transpose()?);
+                    }
+                }
+                Ok(())
             }),
         }
     }
 
-    /// Stores a few entries. How many keys were new.
+    /// Bytes of a record to ask for, of one of these keys and a value of so many bytes.
+    #[inline(always)]
+    fn record_near(&self, keys: &[&[u8]], value: usize) -> u64 {
+        let key = keys.first().map_or(0, |key| key.len());
+        (8 + key.next_multiple_of(8) + value).min(NEAR as usize) as u64
+    }
+
+    /// Stores up to [`BATCH`] entries. How many keys were new.
     fn put_chunk<'q>(&self, entries: impl Iterator<Item = (&'q K, &'q V)> + Clone) -> Result<usize> {
         self.body.life()?;
         let mut new = 0;
         match &self.table {
             Tables::Words(table) => {
-                let words: Vec<_> = entries.map(|(key, value)| (to_word(key), to_word(value))).collect();
-                table.put_words(&words, |_, put| new += usize::from(put == Put::Inserted))?;
+                let mut words = [0; BATCH];
+                let keys = entries.clone().map(|(key, _)| to_word(key));
+                let taken = words.iter_mut().zip(keys).map(|(place, key)| *place = key).count();
+                let hashes = table.prepare(words.get(..taken).unwrap_or_default());
+                for ((&word, hash), (_, value)) in words.iter().zip(hashes).zip(entries) {
+                    new += usize::from(table.put_prepared(word, hash, to_word(value))? == Put::Inserted);
+                }
                 self.kept(Done::<()>::Inserted)?;
             }
             Tables::Records(table) => self.with_keys(entries.clone().map(|(key, _)| key), |keys| {
-                let keys = keys.keys();
-                table.prepare(keys.iter().copied());
-                for (key, (_, value)) in keys.iter().zip(entries) {
-                    let key = Bits::Bytes(key);
-                    let done = self.with_value(key, value, |value| self.put(key, value, If::Always))?;
+                let hashes = table.prepare_to_put(keys, self.record_near(keys, V::FIXED.unwrap_or(0)));
+                for (key, (_, value)) in keys.iter().copied().zip(hashes).zip(entries) {
+                    let done = self.with_value(Bits::Bytes(key.0), value, |value| match value {
+                        Bits::Bytes(value) => self.kept(done(table.put_prepared(key, value, When::Always)?)),
+                        Bits::Word(_) => Err(mixed()),
+                    })?;
                     new += usize::from(matches!(done, Done::Inserted));
                 }
                 Ok(())

@@ -15,6 +15,7 @@ use crate::segment::handoff;
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
 use crate::segment::pending::{self, Pending, STRIPES};
+use crate::segment::plain;
 use crate::segment::table::{Table, When};
 use crate::segment::table_plan::{Bucket, TableOptions, TablePlan};
 use core::marker::PhantomData;
@@ -114,11 +115,20 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         if is_inline::<K, V>() {
             return f(Bits::Word(key.word()));
         }
-        let most = self.record_max.saturating_sub(LENGTHS);
         if K::FIXED.is_some() {
-            return f(Bits::Bytes(key.bytes(most, &mut Vec::new())?)); // its own bytes
+            return f(Bits::Bytes(self.key_bytes(key, &mut Vec::new())?));
         }
-        with_spare(|spare| f(Bits::Bytes(handoff::at_home(self.body.segment(), || key.bytes(most, spare))?)))
+        with_spare(|spare| f(Bits::Bytes(self.key_bytes(key, spare)?)))
+    }
+
+    /// The bytes of a key that is no word: its own, or in `spare`.
+    #[inline(always)]
+    pub(crate) fn key_bytes<'a, Q: Lookup<K> + ?Sized>(&self, key: &'a Q, spare: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        let most = self.record_max.saturating_sub(LENGTHS);
+        match K::FIXED {
+            Some(_) => key.bytes(most, spare),
+            None => handoff::at_home(self.body.segment(), || key.bytes(most, spare)),
+        }
     }
 
     /// Runs `f` with the bits of a value that is to stand beside this key.
@@ -152,18 +162,16 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         }
     }
 
-    /// The value of a key, where all have one size. Not inlined: else the compiler takes the result apart and moves the value in
-    /// pieces that straddle how it was written, which waits for every store before it.
+    /// The value of a key, where all have so many bytes. Not inlined: else the compiler takes the result apart and moves the
+    /// value in pieces that straddle how it was written, which waits for every store before it.
     #[inline(never)]
     fn get_fixed(table: &Table<RecordLine>, key: &[u8], size: usize) -> Result<Option<V>> {
-        // Copied to where it stays until it is decoded: each move on its way would cost more than the lookup.
         let mut room = V::room();
-        let read = table.get(key, |words, len| {
-            V::copy_into(&mut room, words);
-            len
-        })?;
-        match read {
-            Some(len) if len == size => V::check_room(&mut room).map(|()| V::decode_room(room)),
+        match table.get_sized(key, size, |words| V::copy_into(&mut room, words))? {
+            Some(len) if len == size => match V::decode_room(room) {
+                None => Err(plain::not_a_value::<V>()),
+                found => Ok(found),
+            },
             Some(len) => Err(bad_length(len)),
             None => Ok(None),
         }
@@ -354,11 +362,11 @@ impl<K, V> Clone for Store<K, V> {
 }
 
 #[cold]
-fn bad_length(len: usize) -> Error {
+pub(crate) fn bad_length(len: usize) -> Error {
     Error::corrupt(WHAT, format!("a value of fixed size has {len} bytes"))
 }
 
 #[cold]
-fn mixed() -> Error {
+pub(crate) fn mixed() -> Error {
     Error::corrupt(WHAT, "a key of one kind beside a value of the other")
 }

@@ -56,6 +56,9 @@ pub trait Store {
     /// The own line of a bucket. `None`: there is no such bucket.
     fn bucket(&self, index: u64) -> Option<&Self::Line>;
 
+    /// The same, if it is at hand: for who asks again otherwise.
+    fn bucket_near(&self, index: u64) -> Option<&Self::Line>;
+
     /// The line that a link leads to. `None`: to none.
     fn chained(&self, link: u32) -> Option<&Self::Line>;
 
@@ -259,7 +262,7 @@ impl<'a, S: Store> Table<'a, S> {
     /// no level is looked at. False: [`find`](Self::find) knows.
     #[inline(always)]
     pub fn hit(&self, asked: &mut impl Asked<S::Line>) -> bool {
-        self.store.bucket(self.guess(asked.hash())).is_some_and(|line| {
+        self.store.bucket_near(self.guess(asked.hash())).is_some_and(|line| {
             let word = Word::look(line);
             let candidates = asked.candidates(line, word.occupied());
             candidates != 0 && asked.meets(line, candidates.trailing_zeros()) && word.is_still(line)

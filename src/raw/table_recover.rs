@@ -357,12 +357,13 @@ impl<'a, S: Store> Table<'a, S> {
         if sum > u64::MAX / 2 { 0 } else { sum }
     }
 
-    /// Sets the hint right: who died between two stores told the others, or noted that it had, and not both.
-    pub(crate) fn true_up(&self) {
+    /// Sets the hint right: who died between two stores told the others, or noted that it had, and not both. The hint then.
+    pub(crate) fn true_up(&self) -> u64 {
         let used = self.desks.iter().take(self.head.desks_used());
         let told = used.fold(0_u64, |sum, desk| sum.wrapping_add(desk.hinted()));
         // No exchange: who tells meanwhile is missed until the next time.
         self.head.hint.store(told, Relaxed);
+        told
     }
 
     /// How many entries there are. Exact when nobody is writing, whoever died.

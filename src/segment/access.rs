@@ -228,11 +228,12 @@ impl Window {
     /// Asks the processor to bring so many bytes from `offset` on nearer, as far as they are known to be backed.
     #[inline(always)]
     pub(crate) fn prefetch(&self, offset: u64, bytes: u64) {
-        let mut at = offset;
-        while at < offset.saturating_add(bytes) {
-            prefetch(self.places::<AtomicU64>(at & !7, 1).unwrap_or_default(), 0);
-            at += 64;
+        // Compared once for all lines; the last one has the last word.
+        let words: &[AtomicU64] = self.places(offset & !7, bytes / 8).unwrap_or_default();
+        for at in (0..words.len()).step_by(8) {
+            prefetch(words, at);
         }
+        prefetch(words, words.len().wrapping_sub(1));
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::segment::access::{Placed, Region};
 use crate::segment::layout::MAGIC;
-use crate::segment::plain::{PlainData, Scratch, copy_in, copy_out};
+use crate::segment::plain::{PlainData, Scratch, copy_in, copy_out, not_a_value};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::foreign;
 use crate::sys::mapping::Mapping;
@@ -194,8 +194,8 @@ impl SharedBytes {
     /// bytes are no value of the type.
     pub fn load<T: PlainData>(&self, offset: u64) -> Result<T> {
         let mut scratch = Scratch::<T>::zeroed();
-        self.read_at(offset, scratch.bytes_mut())?;
-        scratch.value()
+        self.read_at(offset, scratch.bytes_mut().unwrap_or_default())?;
+        scratch.value().ok_or_else(not_a_value::<T>)
     }
 
     /// Puts the bytes of a value at `offset`. One of 1, 2, 4 or 8 bytes at a multiple of its size is

@@ -6,8 +6,9 @@
 #![allow(unsafe_code)] // the bytes of a private copy, before they are known to be a value
 
 use crate::error::{Error, Result};
+use crate::segment::moves::{LONG, long_in, long_out, wide_in, wide_out};
 use crate::sync::{AtomicU64, Ordering};
-use core::mem::size_of;
+use core::mem::{MaybeUninit, size_of};
 use zerocopy::{Immutable, IntoBytes, TryFromBytes};
 
 /// Plain data: a type whose bytes may be copied into and out of a segment as they are.
@@ -60,167 +61,6 @@ pub(crate) const fn words_for(bytes: usize) -> usize {
     bytes.div_ceil(8)
 }
 
-/// Copies of so many words are left to an instruction of the processor, which moves a line at a time: 45 GB/s where
-/// single words make 25.
-const LONG: usize = 128;
-/// Out of a segment, from so many words on, moves of 32 bytes: each instruction less lets the processor begin the next
-/// lookup of a table earlier.
-const WIDE_OUT: usize = 16;
-/// Into a segment only from so many on: what is sent was often written a word at a time just before, and a wide load
-/// waits until that has arrived.
-const WIDE_IN: usize = 64;
-
-/// Copies all that both have. The compiler does not see into it, so it can not read twice what a neighbour may
-/// write meanwhile.
-#[cfg(target_arch = "x86_64")]
-#[inline(never)]
-fn long_in(words: &[AtomicU64], chunks: &[[u8; 8]]) {
-    let count = words.len().min(chunks.len());
-    // SAFETY: 1. both are that long and do not overlap: one is private. 2. The words are atomics, which may be
-    //         written through a shared reference, here by aligned stores of the processor.
-    unsafe { move_words(words.as_ptr().cast_mut().cast(), chunks.as_ptr().cast(), count) };
-}
-
-/// As [`long_in`], the other way.
-#[cfg(target_arch = "x86_64")]
-#[inline(never)]
-fn long_out(words: &[AtomicU64], chunks: &mut [[u8; 8]]) {
-    let count = words.len().min(chunks.len());
-    // SAFETY: 1. both are that long and do not overlap: one is private and ours alone.
-    unsafe { move_words(chunks.as_mut_ptr().cast(), words.as_ptr().cast(), count) };
-}
-
-/// # Safety
-///
-/// 1. `to` may be written and `from` read, `count` words each, and they do not overlap.
-/// 2. Others may do so at the same time only by atomic accesses.
-#[cfg(target_arch = "x86_64")]
-unsafe fn move_words(to: *mut u8, from: *const u8, count: usize) {
-    // SAFETY: 1. and 2. as of this function; the direction flag is clear, as the ABI says.
-    unsafe {
-        core::arch::asm!(
-            "rep movsq",
-            inout("rcx") count => _,
-            inout("rdi") to => _,
-            inout("rsi") from => _,
-            options(nostack, preserves_flags),
-        );
-    }
-}
-
-/// Copies all that both have, if they have the length for it and the processor has the registers. The compiler does
-/// not see into it, as in [`long_in`].
-#[inline(always)]
-fn wide_in(words: &[AtomicU64], chunks: &[[u8; 8]]) -> bool {
-    let count = words.len().min(chunks.len());
-    #[cfg(target_arch = "x86_64")]
-    if count >= WIDE_IN && std::is_x86_feature_detected!("avx") {
-        // SAFETY: 1. and 2. as in `long_in`. 3. and 4. compared above.
-        unsafe { move_wide(words.as_ptr().cast_mut().cast(), chunks.as_ptr().cast(), count) };
-        return true;
-    }
-    let _ = count;
-    false
-}
-
-/// As [`wide_in`], the other way.
-#[inline(always)]
-fn wide_out(words: &[AtomicU64], chunks: &mut [[u8; 8]]) -> bool {
-    let count = words.len().min(chunks.len());
-    #[cfg(target_arch = "x86_64")]
-    if count >= WIDE_OUT && std::is_x86_feature_detected!("avx") {
-        // SAFETY: 1. and 2. as in `long_out`. 3. and 4. compared above.
-        unsafe { move_wide(chunks.as_mut_ptr().cast(), words.as_ptr().cast(), count) };
-        return true;
-    }
-    let _ = count;
-    false
-}
-
-/// # Safety
-///
-/// 1. and 2. as of [`move_words`].
-/// 3. There are at least 4 words.
-/// 4. The processor has AVX.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-unsafe fn move_wide(to: *mut u8, from: *const u8, count: usize) {
-    let (mut at, end) = (0, 8 * count);
-    // As wide as the moves of the C library where these are: a narrower store keeps its wider load of the same bytes waiting
-    // until everything before has happened, and then no lookup overlaps with the next one.
-    if std::is_x86_feature_detected!("avx512f") {
-        while at + 128 <= end {
-            // SAFETY: 1. and 2. of this function; all 128 bytes are before the end; the processor has AVX-512.
-            unsafe {
-                core::arch::asm!(
-                    "vmovups zmm0, [{from} + {at}]",
-                    "vmovups zmm1, [{from} + {at} + 64]",
-                    "vmovups [{to} + {at}], zmm0",
-                    "vmovups [{to} + {at} + 64], zmm1",
-                    from = in(reg) from, to = in(reg) to, at = in(reg) at,
-                    out("xmm0") _, out("xmm1") _,
-                    options(nostack, preserves_flags),
-                );
-            }
-            at += 128;
-        }
-    }
-    while at + 128 <= end {
-        // SAFETY: 1., 2. and 4. of this function; all 128 bytes are before the end.
-        unsafe {
-            core::arch::asm!(
-                "vmovups ymm0, [{from} + {at}]",
-                "vmovups ymm1, [{from} + {at} + 32]",
-                "vmovups ymm2, [{from} + {at} + 64]",
-                "vmovups ymm3, [{from} + {at} + 96]",
-                "vmovups [{to} + {at}], ymm0",
-                "vmovups [{to} + {at} + 32], ymm1",
-                "vmovups [{to} + {at} + 64], ymm2",
-                "vmovups [{to} + {at} + 96], ymm3",
-                from = in(reg) from, to = in(reg) to, at = in(reg) at,
-                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
-                options(nostack, preserves_flags),
-            );
-        }
-        at += 128;
-    }
-    while at < end {
-        // The last move may overlap the one before: then it moves the same bytes again.
-        let here = at.min(end - 32);
-        // SAFETY: 1., 2. and 4. of this function; 3. there are 32 bytes before the end.
-        unsafe {
-            core::arch::asm!(
-                "vmovups ymm0, [{from} + {here}]",
-                "vmovups [{to} + {here}], ymm0",
-                from = in(reg) from, to = in(reg) to, here = in(reg) here,
-                out("xmm0") _,
-                options(nostack, preserves_flags),
-            );
-        }
-        at += 32;
-    }
-    // Where the compiler itself uses these registers, it may have something in their upper halves.
-    #[cfg(not(target_feature = "avx"))]
-    // SAFETY: upper halves that nobody uses become zero, which spares the next narrow instruction a wait.
-    unsafe {
-        core::arch::asm!("vzeroupper", options(nomem, nostack, preserves_flags));
-    }
-}
-
-/// Where there is no such instruction, word by word.
-#[cfg(not(target_arch = "x86_64"))]
-fn long_in(words: &[AtomicU64], chunks: &[[u8; 8]]) {
-    let pairs = words.iter().zip(chunks);
-    pairs.for_each(|(word, chunk)| word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed));
-}
-
-/// As [`long_in`], the other way.
-#[cfg(not(target_arch = "x86_64"))]
-fn long_out(words: &[AtomicU64], chunks: &mut [[u8; 8]]) {
-    let pairs = words.iter().zip(chunks);
-    pairs.for_each(|(word, chunk)| *chunk = word.load(Ordering::Relaxed).to_ne_bytes());
-}
-
 /// Copies `bytes` into `words`, the last word filled up with zeros. Copies as much as fits.
 #[inline]
 pub(crate) fn copy_in(words: &[AtomicU64], bytes: &[u8]) {
@@ -244,19 +84,25 @@ pub(crate) fn copy_in(words: &[AtomicU64], bytes: &[u8]) {
 /// Copies `words` into `bytes`. Copies as much as there is.
 #[inline]
 pub(crate) fn copy_out(words: &[AtomicU64], bytes: &mut [u8]) {
+    let (at, len) = (bytes.as_mut_ptr().cast::<MaybeUninit<u8>>(), bytes.len());
+    // SAFETY: 1. the same bytes, ours alone for as long. 2. `fill` writes nothing but bytes there.
+    fill(words, unsafe { core::slice::from_raw_parts_mut(at, len) });
+}
+
+/// As [`copy_out`], to where nothing needs to be yet. What is written are bytes.
+#[inline(always)]
+fn fill(words: &[AtomicU64], bytes: &mut [MaybeUninit<u8>]) {
     let (whole, rest) = bytes.as_chunks_mut::<8>();
     if whole.len() >= LONG {
         long_out(words, whole);
     } else if !wide_out(words, whole) {
         for (word, chunk) in words.iter().zip(whole.iter_mut()) {
-            *chunk = word.load(Ordering::Relaxed).to_ne_bytes();
+            *chunk = word.load(Ordering::Relaxed).to_ne_bytes().map(MaybeUninit::new);
         }
     }
-    if !rest.is_empty()
-        && let Some(word) = words.get(whole.len())
-    {
+    if let Some(word) = words.get(whole.len()) {
         let last = word.load(Ordering::Relaxed).to_ne_bytes();
-        rest.iter_mut().zip(last).for_each(|(to, from)| *to = from);
+        rest.iter_mut().zip(last).for_each(|(to, from)| *to = MaybeUninit::new(from));
     }
 }
 
@@ -351,42 +197,62 @@ pub(crate) fn write_plain<T: PlainData>(words: &[AtomicU64], value: &T) {
 /// The value in `words`: copied out, then checked.
 #[inline]
 pub(crate) fn read_plain<T: PlainData>(words: &[AtomicU64]) -> Result<T> {
-    let mut bytes = Scratch::<T>::zeroed();
-    copy_out(words, bytes.bytes_mut());
-    bytes.value()
+    let mut bytes = Scratch::<T>::empty();
+    bytes.fill(words);
+    bytes.value().ok_or_else(not_a_value::<T>)
 }
 
-/// Private bytes of a value that are not yet known to be one.
+/// Private bytes of a value that are not yet known to be one. Each in as few lines of the processor as may be: what is
+/// written to two lines at once is not forwarded to who reads it next.
+#[repr(C, align(64))]
 pub struct Scratch<T> {
-    /// Invariant: every byte is initialised (zeroed at first, only ever written as bytes).
-    bytes: core::mem::MaybeUninit<T>,
+    bytes: MaybeUninit<T>,
+    /// Invariant: if so, every byte is initialised (and was only ever written as bytes).
+    is_full: bool,
 }
 
 impl<T: PlainData> Scratch<T> {
     #[inline(always)]
     pub(crate) fn zeroed() -> Self {
-        Self { bytes: core::mem::MaybeUninit::zeroed() }
+        Self { bytes: MaybeUninit::zeroed(), is_full: true }
     }
 
+    /// Nothing yet.
     #[inline(always)]
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn empty() -> Self {
+        Self { bytes: MaybeUninit::uninit(), is_full: false }
+    }
+
+    /// Copies `words` here, or as many as there is room for.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, words: &[AtomicU64]) {
+        let at = self.bytes.as_mut_ptr().cast::<MaybeUninit<u8>>();
+        // SAFETY: 1. the bytes are ours, for as long as `self` is borrowed. 2. `fill` writes nothing but bytes there.
+        fill(words, unsafe { core::slice::from_raw_parts_mut(at, size_of::<T>()) });
+        // With fewer words some bytes are as they were.
+        self.is_full |= words.len() >= words_for(size_of::<T>());
+    }
+
+    /// The bytes. `None`: there are none yet.
+    #[inline(always)]
+    pub(crate) fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         let at = self.bytes.as_mut_ptr().cast::<u8>();
         // SAFETY: 1. the bytes are ours, for as long as `self` is borrowed. 2. all are initialised: the
         //         invariant. 3. what is written are bytes, so it stays true.
-        unsafe { core::slice::from_raw_parts_mut(at, size_of::<T>()) }
+        self.is_full.then(|| unsafe { core::slice::from_raw_parts_mut(at, size_of::<T>()) })
     }
 
-    /// Whether the bytes are a value.
+    /// Whether the bytes are all there, and are a value.
     #[inline(always)]
     pub(crate) fn holds_value(&mut self) -> bool {
-        T::try_read_from_bytes(self.bytes_mut()).is_ok()
+        self.bytes_mut().is_some_and(|bytes| T::try_read_from_bytes(bytes).is_ok())
     }
 
     /// The value, if the bytes are one, moved once.
     #[inline(always)]
-    pub(crate) fn value(mut self) -> Result<T> {
-        // SAFETY: the bytes are a value.
-        if self.holds_value() { Ok(unsafe { self.bytes.assume_init() }) } else { Err(not_a_value::<T>()) }
+    pub(crate) fn value(mut self) -> Option<T> {
+        // SAFETY: all bytes are there, and are a value.
+        if self.holds_value() { Some(unsafe { self.bytes.assume_init() }) } else { None }
     }
 }
 

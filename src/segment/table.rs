@@ -14,8 +14,6 @@
 //! Iteration goes by *families*: the buckets that there are at its start, each with those that were split off it since. An
 //! entry that is there all the time is met exactly once; one that comes or goes meanwhile is met or not.
 
-#![allow(dead_code)] // the handles of dictionaries use it as they come
-
 use crate::error::{Error, Result};
 use crate::raw::table::Trouble;
 use crate::raw::table_desk::Desk;
@@ -58,14 +56,15 @@ impl Under for Body {
     }
 }
 
+/// Keys whose buckets and records are asked for at once.
+pub(crate) const BATCH: usize = 16;
+
 /// Under which condition an entry is put or taken out. `V`: a value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum When<V> {
     Always,
     /// Only if there is none of the key.
     Absent,
-    /// Only if there is one of the key.
-    Present,
     /// Only if there is one of the key, and its value is this.
     Equals(V),
 }
@@ -135,12 +134,9 @@ impl<L: Kept> Table<L> {
         &self.0
     }
 
-    pub(crate) fn body(&self) -> &Body {
+    #[cfg(test)]
+    pub(in crate::segment) fn body(&self) -> &Body {
         &self.0.body
-    }
-
-    pub(crate) fn plan(&self) -> &TablePlan {
-        &self.0.shelf.plan
     }
 
     /// How many entries there are. Exact when nobody is writing, whoever died.
@@ -240,13 +236,13 @@ impl<L: Kept> Inner<L> {
     #[cold]
     #[inline(never)]
     fn tell(&self, desk: &Desk, change: u64) {
-        let mut entries = self.shelf.head.add_to_hint(change);
         let standing = self.standing();
         let machine = self.shelf.machine(&standing);
-        if self.shelf.plan.limit != 0 {
-            machine.true_up();
-            entries = self.shelf.head.hint();
-        }
+        let entries = match self.shelf.plan.limit {
+            0 => self.shelf.head.add_to_hint(change),
+            // Exactly: what the dead did not tell would be missing for ever.
+            _ => machine.true_up(),
+        };
         let buckets = machine.extent().buckets();
         if entries < u64::MAX / 2 && entries > self.shelf.plan.bucket.load(buckets) {
             // What can not be had now is tried again later; until then chains grow.

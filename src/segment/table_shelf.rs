@@ -10,8 +10,6 @@
 //!             value, the same
 //! ```
 
-#![allow(dead_code)] // the handles of dictionaries use it as they come
-
 use crate::error::{Error, Kind, Result};
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks::BlockRef;
@@ -172,28 +170,56 @@ impl<L: Kept> Shelf<L> {
         (unit != 0).then_some(Record { key_len, value_len, words })
     }
 
+    /// The line of a bucket, if it is known to be there.
+    #[inline(always)]
+    fn bucket_near(&self, index: u64) -> Option<&L> {
+        if let Some(line) = self.lines.get(index as usize) {
+            return Some(line);
+        }
+        let (piece, at) = piece_of(index);
+        let unit = self.pieces.get(piece as usize)?.load(crate::order!(table_piece_look, Acquire));
+        if unit == 0 { None } else { self.window.places(u64::from(unit) * UNIT + at * LINE, 1)?.first() }
+    }
+
+    /// The words of the value in the record at a unit, and its bytes, if all of it is known to be there, and the key is this
+    /// one. With the value's size given, nothing but comparisons waits for the record, so all its lines come at once.
+    #[inline(always)]
+    pub(crate) fn value_near(&self, unit: u32, key: &[u8], size: Option<usize>) -> Option<(&[AtomicU64], usize)> {
+        let (offset, key_words) = (u64::from(unit) * UNIT, words_for(key.len()));
+        let words = match size {
+            Some(size) => self.window.places(offset, (1 + key_words + words_for(size)) as u64)?,
+            None => {
+                let lengths: &AtomicU64 = self.window.places(offset, 1)?.first()?;
+                let len = (lengths.load(Relaxed) >> 32) as usize;
+                self.window.places(offset, (1 + key_words + words_for(len)) as u64)?
+            }
+        };
+        let (lengths, words) = words.split_first()?;
+        let lengths: &AtomicU64 = lengths;
+        let (lengths, (own, value)) = (lengths.load(Relaxed), words.split_at_checked(key_words)?);
+        let len = size.unwrap_or((lengths >> 32) as usize);
+        (lengths == key.len() as u64 | (len as u64) << 32 && is_key(own, key)).then_some((value, len))
+    }
+
     /// Asks the processor for the line of a bucket.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, under: &impl Under, hash: u64) {
-        if let Some(line) = self.bucket(under, Extent::from_bits(self.seen.load(Relaxed)).bucket(hash)) {
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let Some(line) = self.bucket_near(Extent::from_bits(self.seen.load(Relaxed)).bucket(hash)) {
             access::prefetch(core::slice::from_ref(line), 0);
         }
     }
 
-    /// Asks the processor for so many bytes of the record that the key of this hash probably has, whose bucket was asked for
-    /// before.
+    /// The record that the key of this hash probably has, whose bucket was asked for before.
     #[inline(always)]
-    pub(crate) fn prefetch_record(
-        &self,
-        under: &impl Under,
-        hash: u64,
-        bytes: u64,
-        find: impl FnOnce(&L) -> Option<u32>,
-    ) {
-        let line = self.bucket(under, Extent::from_bits(self.seen.load(Relaxed)).bucket(hash));
-        if let Some(unit) = line.and_then(find) {
-            self.window.prefetch(u64::from(unit) * UNIT, bytes);
-        }
+    pub(crate) fn probable(&self, hash: u64, find: impl FnOnce(&L) -> Option<u32>) -> Option<u32> {
+        self.bucket_near(Extent::from_bits(self.seen.load(Relaxed)).bucket(hash)).and_then(find)
+    }
+
+    /// Asks the processor for so many bytes of that record.
+    #[inline(always)]
+    pub(crate) fn prefetch_record(&self, hash: u64, bytes: u64, find: impl FnOnce(&L) -> Option<u32>) -> Option<u32> {
+        let unit = self.probable(hash, find);
+        unit.inspect(|&unit| self.window.prefetch(u64::from(unit) * UNIT, bytes))
     }
 }
 
@@ -203,6 +229,11 @@ impl<L: Kept, U: Under> Store for Standing<'_, L, U> {
     #[inline(always)]
     fn bucket(&self, index: u64) -> Option<&L> {
         self.shelf.bucket(self.under, index)
+    }
+
+    #[inline(always)]
+    fn bucket_near(&self, index: u64) -> Option<&L> {
+        self.shelf.bucket_near(index)
     }
 
     #[inline]
@@ -268,18 +299,8 @@ impl<'a> Record<'a> {
         if self.key_len as usize != key.len() {
             return false;
         }
-        let (whole, rest) = key.as_chunks::<8>();
         // By the private length alone: a branch where the record's own would be waited for.
-        let Some(words) = self.words.get(..whole.len()) else { return false };
-        let differ = words
-            .iter()
-            .zip(whole)
-            .fold(0, |differ, (word, bytes)| differ | (word.load(Relaxed) ^ u64::from_ne_bytes(*bytes)));
-        let last = |word: &AtomicU64| {
-            let word = word.load(Relaxed).to_ne_bytes();
-            rest.iter().zip(word).all(|(a, b)| *a == b)
-        };
-        differ == 0 && (rest.is_empty() || self.words.get(whole.len()).is_some_and(last))
+        self.words.get(..words_for(key.len())).is_some_and(|words| is_key(words, key))
     }
 
     /// The key's words, the last one filled up with zeros, and its bytes.
@@ -306,6 +327,22 @@ impl<'a> Record<'a> {
             |at: usize| self.words.get(at).map_or(0, |word| u64::from_le_bytes(word.load(Relaxed).to_ne_bytes()));
         hash.words(self.key_len as usize, word)
     }
+}
+
+/// Whether these words begin with this key.
+#[inline(always)]
+fn is_key(words: &[AtomicU64], key: &[u8]) -> bool {
+    let (whole, rest) = key.as_chunks::<8>();
+    let Some((words, last)) = words.split_at_checked(whole.len()) else { return false };
+    let differ = words
+        .iter()
+        .zip(whole)
+        .fold(0, |differ, (word, bytes)| differ | (word.load(Relaxed) ^ u64::from_ne_bytes(*bytes)));
+    let is_last = |word: &AtomicU64| {
+        let word = word.load(Relaxed).to_ne_bytes();
+        rest.iter().zip(word).all(|(a, b)| *a == b)
+    };
+    differ == 0 && (rest.is_empty() || last.first().is_some_and(is_last))
 }
 
 /// The tag of a hash.

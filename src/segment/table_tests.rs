@@ -7,7 +7,7 @@ use crate::segment::body::{Blueprint, Body};
 use crate::segment::layout::ObjectKind;
 use crate::segment::open::Segment;
 use crate::segment::plain;
-use crate::segment::table::{Put, Table, When};
+use crate::segment::table::{BATCH, Put, Table, When};
 use crate::segment::table_plan::{Bucket, TableOptions, TablePlan};
 use crate::segment::table_shelf::Kept;
 use crate::segment::tag::TypeTag;
@@ -79,12 +79,10 @@ fn words_are_what_a_map_says() {
         for step in 0..60_000_u64 {
             let (key, value) = (random.below(4000) << (random.below(4) * 8), random.below(1 << 40));
             let now = model.get(&key).copied();
-            let when =
-                [When::Always, When::Absent, When::Present, When::Equals(now.unwrap_or(3))][random.below(4) as usize];
+            let when = [When::Always, When::Absent, When::Equals(now.unwrap_or(3))][random.below(3) as usize];
             let done = match when {
                 When::Always => true,
                 When::Absent => now.is_none(),
-                When::Present => now.is_some(),
                 When::Equals(expected) => now == Some(expected),
             };
             let removes = random.below(3) == 0;
@@ -117,9 +115,9 @@ fn records_are_what_a_map_says() {
         let value = vec![step as u8; random.below(if step % 500 == 0 { 20_000 } else { 300 }) as usize];
         let now = model.get(&key).cloned();
         let expected = now.clone().unwrap_or_default();
-        let which = random.below(4) as usize;
-        let when = [When::Always, When::Absent, When::Present, When::Equals(&expected[..])][which];
-        let done = [true, now.is_none(), now.is_some(), now.is_some()][which];
+        let which = random.below(3) as usize;
+        let when = [When::Always, When::Absent, When::Equals(&expected[..])][which];
+        let done = [true, now.is_none(), now.is_some()][which];
         let mut old = Vec::new();
         let removes = random.below(3) == 0;
         let put = match removes {
@@ -238,20 +236,38 @@ fn threads_see_old_or_new_while_it_grows() {
 fn many_at_once_are_what_each_is_alone() {
     let (words, records) = (words(0), records(0));
     let entries: Vec<_> = (0..1000).map(|i| (i * 3, i)).collect();
-    words.put_words(&entries, |_, put| assert_eq!(put, Put::Inserted)).unwrap();
-    words.put_words(&entries[..50], |at, put| assert_eq!(put, Put::Replaced(entries[at].1))).unwrap();
+    for of in [&entries[..], &entries[..50]] {
+        for chunk in of.chunks(BATCH) {
+            let keys: Vec<_> = chunk.iter().map(|entry| entry.0).collect();
+            for ((key, hash), &(_, value)) in keys.iter().zip(words.prepare(&keys)).zip(chunk) {
+                let expected = if of.len() == 1000 { Put::Inserted } else { Put::Replaced(value) };
+                assert_eq!(words.put_prepared(*key, hash, value).unwrap(), expected);
+            }
+        }
+    }
     let keys: Vec<u64> = (0..3000).collect();
-    let mut found = vec![None; 3000];
-    words.get_words(&keys, |at, value| found[at] = value).unwrap();
-    assert!(found.iter().enumerate().all(|(key, value)| *value == (key % 3 == 0).then_some(key as u64 / 3)));
+    for chunk in keys.chunks(BATCH) {
+        for (&key, hash) in chunk.iter().zip(words.prepare(chunk)) {
+            assert_eq!(words.get_prepared(key, hash).unwrap(), key.is_multiple_of(3).then_some(key / 3));
+        }
+    }
 
     let names: Vec<_> = (0..500).map(|i| format!("{i:0>width$}", width = i % 40)).collect();
-    for name in names.iter().step_by(2) {
-        records.put(name.as_bytes(), &vec![1; name.len()], When::Always, None).unwrap();
+    let bytes: Vec<_> = names.iter().map(|name| name.as_bytes()).collect();
+    for chunk in bytes.chunks(BATCH) {
+        for (key, hash) in chunk.iter().zip(records.prepare_to_put(chunk, 64)).step_by(2) {
+            assert_eq!(records.put_prepared((key, hash), &vec![1; key.len()], When::Always).unwrap(), Put::Inserted);
+        }
     }
-    let mut lens = vec![None; 500];
-    records.get_many(&names, |_, len| len, |at, len| lens[at] = len).unwrap();
-    assert!(lens.iter().zip(&names).enumerate().all(|(i, (len, name))| *len == (i % 2 == 0).then_some(name.len())));
+    // A value of another size than all should have is found all the same.
+    for (size, chunk) in bytes.chunks(BATCH).enumerate() {
+        for (at, (&key, hash)) in chunk.iter().zip(records.prepare(chunk, 64)).enumerate() {
+            for size in [None, Some(key.len()), Some(size)] {
+                let len = records.get_prepared((key, hash), size, |_, len| len).unwrap();
+                assert_eq!(len, at.is_multiple_of(2).then_some(key.len()), "{key:?} {size:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl TableView<'_, PairLine> {
 
 impl TableView<'_, RecordLine> {
     pub(crate) fn get<R>(&self, key: &[u8], read: impl FnMut(&[AtomicU64], usize) -> R) -> Result<Option<R>> {
-        self.standing().get_hashed(key, self.shelf.hash.bytes(key), false, read)
+        self.standing().get_hashed(key, self.shelf.hash.bytes(key), None, false, read)
     }
 
     pub(crate) fn scan(&self, family: u64, buckets: u64, each: impl FnMut(&[u8], &[u8])) -> Result<()> {

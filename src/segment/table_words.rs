@@ -1,16 +1,11 @@
 //! A table whose keys and values are words: they stand in the buckets, and a value is replaced by one store.
 
-#![allow(dead_code)] // the handles of dictionaries use it as they come
-
 use crate::error::Result;
 use crate::raw::table::{Asked, Trouble};
 use crate::raw::table_change::Spot;
 use crate::raw::table_line::PairLine;
-use crate::segment::table::{Put, Table, When, family};
+use crate::segment::table::{BATCH, Put, Table, When, family};
 use crate::segment::table_shelf::{Standing, Under, error_of};
-
-/// Keys whose buckets are asked for at once.
-const BATCH: usize = 16;
 
 /// A key that is looked for, and the value that was found.
 struct Wanted {
@@ -48,7 +43,6 @@ impl When<u64> {
         match self {
             Self::Always => true,
             Self::Absent => now.is_none(),
-            Self::Present => now.is_some(),
             Self::Equals(value) => now == Some(value),
         }
     }
@@ -72,36 +66,28 @@ impl Table<PairLine> {
         standing.get_hashed(key, hash, standing.shelf.plan.limit != 0)
     }
 
-    /// The values of many keys: `each` gets the number of the key and what it has. Buckets come while others are looked at.
-    pub(crate) fn get_words(&self, keys: &[u64], mut each: impl FnMut(usize, Option<u64>)) -> Result<()> {
-        let inner = self.inner();
-        for (chunk, first) in keys.chunks(BATCH).zip((0..).step_by(BATCH)) {
-            let mut hashes = [0; BATCH];
-            for (hash, key) in hashes.iter_mut().zip(chunk) {
-                *hash = inner.shelf.hash.word(*key);
-                inner.shelf.prefetch(&inner.body, *hash);
-            }
-            for ((key, hash), at) in chunk.iter().zip(hashes).zip(first..) {
-                each(at, self.get_hashed(*key, hash)?);
-            }
+    /// Asks the processor for the buckets of a few keys. Their hashes, for what is done with them next.
+    #[inline(always)]
+    pub(crate) fn prepare(&self, keys: &[u64]) -> [u64; BATCH] {
+        let shelf = &self.inner().shelf;
+        let mut hashes = [0; BATCH];
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = shelf.hash.word(*key);
+            shelf.prefetch(*hash);
         }
-        Ok(())
+        hashes
     }
 
-    /// Gives many keys values, in their order: `each` gets the number of the entry and what came of it.
-    pub(crate) fn put_words(&self, entries: &[(u64, u64)], mut each: impl FnMut(usize, Put<u64>)) -> Result<()> {
-        let inner = self.inner();
-        for (chunk, first) in entries.chunks(BATCH).zip((0..).step_by(BATCH)) {
-            let mut hashes = [0; BATCH];
-            for (hash, (key, _)) in hashes.iter_mut().zip(chunk) {
-                *hash = inner.shelf.hash.word(*key);
-                inner.shelf.prefetch(&inner.body, *hash);
-            }
-            for ((&(key, value), hash), at) in chunk.iter().zip(hashes).zip(first..) {
-                each(at, self.put_hashed(key, hash, value, When::Always)?);
-            }
-        }
-        Ok(())
+    /// As [`get_word`](Self::get_word), of a key that was [prepared](Self::prepare).
+    #[inline(always)]
+    pub(crate) fn get_prepared(&self, key: u64, hash: u64) -> Result<Option<u64>> {
+        self.get_hashed(key, hash)
+    }
+
+    /// As [`put_word`](Self::put_word), always, of a key that was [prepared](Self::prepare).
+    #[inline(always)]
+    pub(crate) fn put_prepared(&self, key: u64, hash: u64, value: u64) -> Result<Put<u64>> {
+        self.put_hashed(key, hash, value, When::Always)
     }
 
     /// Gives a key a value.

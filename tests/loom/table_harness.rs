@@ -76,6 +76,9 @@ impl<L: Kind> Store for Stage<L> {
     fn bucket(&self, index: u64) -> Option<&L> {
         self.buckets.get(index as usize)
     }
+    fn bucket_near(&self, index: u64) -> Option<&L> {
+        self.bucket(index)
+    }
     fn chained(&self, link: u32) -> Option<&L> {
         self.lines.get((link as usize).checked_sub(1)?)
     }

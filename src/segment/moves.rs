@@ -1,0 +1,171 @@
+//! Copies between shared words and private bytes by the widest moves that the processor has.
+//!
+//! The compiler does not see into them, so it can not read twice what a neighbour may write meanwhile.
+
+#![allow(unsafe_code)] // instructions that move more than a word at a time
+
+use crate::sync::AtomicU64;
+#[cfg(not(target_arch = "x86_64"))]
+use crate::sync::Ordering;
+use core::mem::MaybeUninit;
+
+/// Copies of so many words are left to an instruction of the processor, which moves a line at a time: 45 GB/s where
+/// single words make 25.
+pub(in crate::segment) const LONG: usize = 128;
+/// Out of a segment, from so many words on, moves of 32 bytes: each instruction less lets the processor begin the next
+/// lookup of a table earlier.
+const WIDE_OUT: usize = 16;
+/// Into a segment only from so many on: what is sent was often written a word at a time just before, and a wide load
+/// waits until that has arrived.
+const WIDE_IN: usize = 64;
+
+/// Copies all that both have. The compiler does not see into it, so it can not read twice what a neighbour may
+/// write meanwhile.
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+pub(in crate::segment) fn long_in(words: &[AtomicU64], chunks: &[[u8; 8]]) {
+    let count = words.len().min(chunks.len());
+    // SAFETY: 1. both are that long and do not overlap: one is private. 2. The words are atomics, which may be
+    //         written through a shared reference, here by aligned stores of the processor.
+    unsafe { move_words(words.as_ptr().cast_mut().cast(), chunks.as_ptr().cast(), count) };
+}
+
+/// As [`long_in`], the other way.
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+pub(in crate::segment) fn long_out(words: &[AtomicU64], chunks: &mut [[MaybeUninit<u8>; 8]]) {
+    let count = words.len().min(chunks.len());
+    // SAFETY: 1. both are that long and do not overlap: one is private and ours alone.
+    unsafe { move_words(chunks.as_mut_ptr().cast(), words.as_ptr().cast(), count) };
+}
+
+/// # Safety
+///
+/// 1. `to` may be written and `from` read, `count` words each, and they do not overlap.
+/// 2. Others may do so at the same time only by atomic accesses.
+#[cfg(target_arch = "x86_64")]
+unsafe fn move_words(to: *mut u8, from: *const u8, count: usize) {
+    // SAFETY: 1. and 2. as of this function; the direction flag is clear, as the ABI says.
+    unsafe {
+        core::arch::asm!(
+            "rep movsq",
+            inout("rcx") count => _,
+            inout("rdi") to => _,
+            inout("rsi") from => _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Copies all that both have, if they have the length for it and the processor has the registers. The compiler does
+/// not see into it, as in [`long_in`].
+#[inline(always)]
+pub(in crate::segment) fn wide_in(words: &[AtomicU64], chunks: &[[u8; 8]]) -> bool {
+    let count = words.len().min(chunks.len());
+    #[cfg(target_arch = "x86_64")]
+    if count >= WIDE_IN && std::is_x86_feature_detected!("avx") {
+        // SAFETY: 1. and 2. as in `long_in`. 3. and 4. compared above.
+        unsafe { move_wide(words.as_ptr().cast_mut().cast(), chunks.as_ptr().cast(), count) };
+        return true;
+    }
+    let _ = count;
+    false
+}
+
+/// As [`wide_in`], the other way.
+#[inline(always)]
+pub(in crate::segment) fn wide_out(words: &[AtomicU64], chunks: &mut [[MaybeUninit<u8>; 8]]) -> bool {
+    let count = words.len().min(chunks.len());
+    #[cfg(target_arch = "x86_64")]
+    if count >= WIDE_OUT && std::is_x86_feature_detected!("avx") {
+        // SAFETY: 1. and 2. as in `long_out`. 3. and 4. compared above.
+        unsafe { move_wide(chunks.as_mut_ptr().cast(), words.as_ptr().cast(), count) };
+        return true;
+    }
+    let _ = count;
+    false
+}
+
+/// # Safety
+///
+/// 1. and 2. as of [`move_words`].
+/// 3. There are at least 4 words.
+/// 4. The processor has AVX.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn move_wide(to: *mut u8, from: *const u8, count: usize) {
+    let (mut at, end) = (0, 8 * count);
+    // As wide as the moves of the C library where these are: a narrower store keeps its wider load of the same bytes waiting
+    // until everything before has happened, and then no lookup overlaps with the next one.
+    if std::is_x86_feature_detected!("avx512f") {
+        while at + 128 <= end {
+            // SAFETY: 1. and 2. of this function; all 128 bytes are before the end; the processor has AVX-512.
+            unsafe {
+                core::arch::asm!(
+                    "vmovups zmm0, [{from} + {at}]",
+                    "vmovups zmm1, [{from} + {at} + 64]",
+                    "vmovups [{to} + {at}], zmm0",
+                    "vmovups [{to} + {at} + 64], zmm1",
+                    from = in(reg) from, to = in(reg) to, at = in(reg) at,
+                    out("xmm0") _, out("xmm1") _,
+                    options(nostack, preserves_flags),
+                );
+            }
+            at += 128;
+        }
+    }
+    while at + 128 <= end {
+        // SAFETY: 1., 2. and 4. of this function; all 128 bytes are before the end.
+        unsafe {
+            core::arch::asm!(
+                "vmovups ymm0, [{from} + {at}]",
+                "vmovups ymm1, [{from} + {at} + 32]",
+                "vmovups ymm2, [{from} + {at} + 64]",
+                "vmovups ymm3, [{from} + {at} + 96]",
+                "vmovups [{to} + {at}], ymm0",
+                "vmovups [{to} + {at} + 32], ymm1",
+                "vmovups [{to} + {at} + 64], ymm2",
+                "vmovups [{to} + {at} + 96], ymm3",
+                from = in(reg) from, to = in(reg) to, at = in(reg) at,
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+                options(nostack, preserves_flags),
+            );
+        }
+        at += 128;
+    }
+    while at < end {
+        // The last move may overlap the one before: then it moves the same bytes again.
+        let here = at.min(end - 32);
+        // SAFETY: 1., 2. and 4. of this function; 3. there are 32 bytes before the end.
+        unsafe {
+            core::arch::asm!(
+                "vmovups ymm0, [{from} + {here}]",
+                "vmovups [{to} + {here}], ymm0",
+                from = in(reg) from, to = in(reg) to, here = in(reg) here,
+                out("xmm0") _,
+                options(nostack, preserves_flags),
+            );
+        }
+        at += 32;
+    }
+    // Where the compiler itself uses these registers, it may have something in their upper halves.
+    #[cfg(not(target_feature = "avx"))]
+    // SAFETY: upper halves that nobody uses become zero, which spares the next narrow instruction a wait.
+    unsafe {
+        core::arch::asm!("vzeroupper", options(nomem, nostack, preserves_flags));
+    }
+}
+
+/// Where there is no such instruction, word by word.
+#[cfg(not(target_arch = "x86_64"))]
+pub(in crate::segment) fn long_in(words: &[AtomicU64], chunks: &[[u8; 8]]) {
+    let pairs = words.iter().zip(chunks);
+    pairs.for_each(|(word, chunk)| word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed));
+}
+
+/// As [`long_in`], the other way.
+#[cfg(not(target_arch = "x86_64"))]
+pub(in crate::segment) fn long_out(words: &[AtomicU64], chunks: &mut [[MaybeUninit<u8>; 8]]) {
+    let pairs = words.iter().zip(chunks);
+    pairs.for_each(|(word, chunk)| *chunk = word.load(Ordering::Relaxed).to_ne_bytes().map(MaybeUninit::new));
+}

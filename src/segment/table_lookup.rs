@@ -1,0 +1,267 @@
+//! Looking keys up in a table of records, one or a few at a time, and walking through it.
+
+use crate::error::Result;
+use crate::raw::table::Asked;
+use crate::raw::table_line::RecordLine;
+use crate::raw::table_word::Word;
+use crate::segment::access;
+use crate::segment::plain;
+use crate::segment::table::{BATCH, Table, family};
+use crate::segment::table_shelf::{Shelf, Standing, Under, error_of, tag_of};
+use crate::sync::AtomicU64;
+
+/// The most bytes of a record that are asked for ahead of their use: more come by themselves.
+pub(crate) const NEAR: u64 = 1024;
+
+/// A key that is looked for, and what `read` made of its value.
+pub(in crate::segment) struct Wanted<'a, U, F, R> {
+    pub key: &'a [u8],
+    pub hash: u64,
+    pub shelf: &'a Shelf<RecordLine>,
+    pub under: &'a U,
+    pub read: F,
+    pub found: Option<R>,
+    /// Whether what is found is marked as read.
+    pub marks: bool,
+}
+
+/// The same on the usual way of a reader: what is not known to be there, or is not as expected, is not met.
+struct Hit<'a, F, R> {
+    key: &'a [u8],
+    hash: u64,
+    shelf: &'a Shelf<RecordLine>,
+    /// Bytes of the value, if all have so many.
+    size: Option<usize>,
+    read: F,
+    found: Option<R>,
+    marks: bool,
+}
+
+/// The slots with the tag of this hash, among those that are occupied.
+#[inline(always)]
+fn candidates(line: &RecordLine, hash: u64, occupied: u32) -> u32 {
+    let (tag, (low, high)) = (tag_of(hash), line.tags());
+    match access::equal_bytes(low, high, tag) {
+        Some(equal) => equal & occupied,
+        None => line.find(tag, occupied),
+    }
+}
+
+/// The record that the key of this hash probably has.
+#[inline(always)]
+pub(in crate::segment) fn first_candidate(line: &RecordLine, hash: u64) -> Option<u32> {
+    let found = candidates(line, hash, Word::mine(line).occupied());
+    (found != 0).then(|| line.follow(found.trailing_zeros()))
+}
+
+impl<U: Under, F: FnMut(&[AtomicU64], usize) -> R, R> Asked<RecordLine> for Wanted<'_, U, F, R> {
+    #[inline(always)]
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    #[inline(always)]
+    fn candidates(&self, line: &RecordLine, occupied: u32) -> u32 {
+        candidates(line, self.hash, occupied)
+    }
+
+    #[inline(always)]
+    fn meets(&mut self, line: &RecordLine, slot: u32) -> bool {
+        let Some(record) = self.shelf.record(self.under, line.follow(slot)) else { return false };
+        if !record.has_key(self.key) {
+            return false;
+        }
+        if self.marks {
+            line.mark(slot);
+        }
+        let Some((words, len)) = record.value_behind(self.key.len()) else { return false };
+        self.found = Some((self.read)(words, len));
+        true
+    }
+}
+
+impl<F: FnMut(&[AtomicU64], usize) -> R, R> Asked<RecordLine> for Hit<'_, F, R> {
+    #[inline(always)]
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    #[inline(always)]
+    fn candidates(&self, line: &RecordLine, occupied: u32) -> u32 {
+        candidates(line, self.hash, occupied)
+    }
+
+    #[inline(always)]
+    fn meets(&mut self, line: &RecordLine, slot: u32) -> bool {
+        let unit = line.follow(slot);
+        let Some((words, len)) = self.shelf.value_near(unit, self.key, self.size) else { return false };
+        if self.marks {
+            line.mark(slot);
+        }
+        self.found = Some((self.read)(words, len));
+        true
+    }
+}
+
+impl Table<RecordLine> {
+    #[inline(always)]
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.inner().shelf.hash.bytes(key)
+    }
+
+    /// What `read` makes of a key's value: its words, and how many bytes of them. It may see words that are being
+    /// overwritten, and may run again; only the result that is returned counts. Writes nothing, and waits for nobody.
+    #[inline(always)]
+    pub(crate) fn get<R>(&self, key: &[u8], read: impl FnMut(&[AtomicU64], usize) -> R) -> Result<Option<R>> {
+        self.get_hashed(key, self.inner().shelf.hash.bytes(key), read)
+    }
+
+    #[inline(always)]
+    pub(in crate::segment) fn get_hashed<R>(
+        &self,
+        key: &[u8],
+        hash: u64,
+        read: impl FnMut(&[AtomicU64], usize) -> R,
+    ) -> Result<Option<R>> {
+        let standing = self.inner().standing();
+        standing.get_hashed(key, hash, None, standing.shelf.plan.limit != 0, read)
+    }
+
+    /// As [`get`](Self::get), where all values should have `size` bytes. How many bytes it has.
+    #[inline(always)]
+    pub(crate) fn get_sized(
+        &self,
+        key: &[u8],
+        size: usize,
+        mut read: impl FnMut(&[AtomicU64]),
+    ) -> Result<Option<usize>> {
+        let (hash, standing) = (self.inner().shelf.hash.bytes(key), self.inner().standing());
+        let read = |words: &[AtomicU64], len: usize| {
+            read(words);
+            len
+        };
+        standing.get_hashed(key, hash, Some(size), standing.shelf.plan.limit != 0, read)
+    }
+
+    /// Asks the processor for what a few keys need: their buckets, and then `bytes` bytes of the records that they probably
+    /// have. Their hashes, for what is done with them next.
+    #[inline(always)]
+    pub(crate) fn prepare(&self, keys: &[&[u8]], bytes: u64) -> [u64; BATCH] {
+        let shelf = &self.inner().shelf;
+        let mut hashes = [0; BATCH];
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = shelf.hash.bytes(key);
+            shelf.prefetch(*hash);
+        }
+        for (&hash, _) in hashes.iter().zip(keys) {
+            shelf.prefetch_record(hash, bytes, |line| first_candidate(line, hash));
+        }
+        hashes
+    }
+
+    /// As [`get`](Self::get), of a key that was [prepared](Self::prepare). `size`: bytes of every value, if they have one size.
+    #[inline(always)]
+    pub(crate) fn get_prepared<R>(
+        &self,
+        (key, hash): (&[u8], u64),
+        size: Option<usize>,
+        read: impl FnMut(&[AtomicU64], usize) -> R,
+    ) -> Result<Option<R>> {
+        let standing = self.inner().standing();
+        standing.get_hashed(key, hash, size, standing.shelf.plan.limit != 0, read)
+    }
+
+    /// Asks for what a few keys need that will get other values: also for the words of the blocks that will leave.
+    pub(crate) fn prepare_to_put(&self, keys: &[&[u8]], bytes: u64) -> [u64; BATCH] {
+        let hashes = self.prepare(keys, bytes);
+        let shelf = &self.inner().shelf;
+        if let Ok(arena) = self.inner().arena() {
+            for (&hash, _) in hashes.iter().zip(keys) {
+                shelf
+                    .probable(hash, |line| first_candidate(line, hash))
+                    .inspect(|&unit| arena.prefetch_word(unit.into()));
+            }
+        }
+        hashes
+    }
+
+    /// The entries of one family of buckets, of `buckets` that there were, each bucket as it was at one moment.
+    pub(crate) fn scan(&self, family: u64, buckets: u64, each: impl FnMut(&[u8], &[u8])) -> Result<()> {
+        self.inner().standing().scan(family, buckets, each)
+    }
+}
+
+impl<U: Under> Standing<'_, RecordLine, U> {
+    /// As [`Table::get`]. `size`: bytes of every value, if they have one size. `marks`: it is marked as read.
+    #[inline(always)]
+    pub(in crate::segment) fn get_hashed<R>(
+        &self,
+        key: &[u8],
+        hash: u64,
+        size: Option<usize>,
+        marks: bool,
+        read: impl FnMut(&[AtomicU64], usize) -> R,
+    ) -> Result<Option<R>> {
+        let mut wanted = Hit { key, hash, shelf: self.shelf, size, read, found: None, marks };
+        if self.shelf.machine(self).hit(&mut wanted) {
+            return Ok(wanted.found);
+        }
+        // Apart, so that of the usual hit nothing has to stand in memory.
+        let Hit { read, .. } = wanted;
+        self.get_anywhere(key, hash, marks, read)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn get_anywhere<R>(
+        &self,
+        key: &[u8],
+        hash: u64,
+        marks: bool,
+        read: impl FnMut(&[AtomicU64], usize) -> R,
+    ) -> Result<Option<R>> {
+        let mut wanted = Wanted { key, hash, shelf: self.shelf, under: self.under, read, found: None, marks };
+        match self.shelf.machine(self).find_anywhere(&mut wanted, || self.under.reader()) {
+            Ok(true) => Ok(wanted.found),
+            Ok(false) => Ok(None),
+            Err(trouble) => Err(error_of(trouble)),
+        }
+    }
+
+    /// As [`Table::scan`].
+    pub(in crate::segment) fn scan(&self, bucket: u64, buckets: u64, mut each: impl FnMut(&[u8], &[u8])) -> Result<()> {
+        let machine = self.shelf.machine(self);
+        // Keys and values one behind the other, and their lengths.
+        let found = core::cell::RefCell::new((Vec::<u8>::new(), Vec::<(usize, usize)>::new()));
+        family(bucket, buckets, |bucket| {
+            let begin = || {
+                let mut found = found.borrow_mut();
+                found.0.clear();
+                found.1.clear();
+            };
+            let read = |line: &RecordLine, slot: u32| {
+                let Some(record) = self.shelf.record(self.under, line.follow(slot)) else { return };
+                let mut found = found.borrow_mut();
+                let (bytes, lens) = &mut *found;
+                let mut copy = |(words, len): (&[AtomicU64], usize)| {
+                    let at = bytes.len();
+                    bytes.resize(at + len, 0);
+                    plain::copy_out(words, bytes.get_mut(at..).unwrap_or_default());
+                    len
+                };
+                let both = (copy(record.key()), copy(record.value()));
+                lens.push(both);
+            };
+            let bits = machine.snapshot(self.under.reader(), bucket, begin, read).map_err(error_of)?;
+            let found = found.borrow();
+            let mut rest = found.0.as_slice();
+            for &(key_len, value_len) in &found.1 {
+                let Some((key, behind)) = rest.split_at_checked(key_len) else { break };
+                let Some((value, behind)) = behind.split_at_checked(value_len) else { break };
+                each(key, value);
+                rest = behind;
+            }
+            Ok(bits)
+        })
+    }
+}
