@@ -5,10 +5,10 @@ use mutirao::{Pool, Process, TaskError, Value};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::future::block_on;
 use crate::stage::{Watchdog, kill_self};
 
 /// Leaves the hard limit, so that there can be room again.
@@ -147,26 +147,6 @@ fn no_descriptors_in_the_middle() {
     };
     for workers in [1, 4] {
         Process::spawn(work, workers).unwrap().join().unwrap();
-    }
-}
-
-/// Woken by unparking the thread that waits.
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = Box::pin(future);
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
     }
 }
 

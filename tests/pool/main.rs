@@ -7,6 +7,8 @@ mod deaths;
 #[cfg(feature = "tracing")]
 mod events;
 mod executors;
+#[path = "../processes/future.rs"]
+mod future;
 mod leftovers;
 mod limits;
 mod options;

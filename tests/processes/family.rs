@@ -2,12 +2,10 @@
 
 use mutirao::{Process, Value};
 use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::task::Context;
 use std::time::Duration;
 
+use crate::future::{block_on, waker};
 use crate::stage::{Meeting, Watchdog, report_to, wait_for_hang_up};
 
 #[test]
@@ -88,25 +86,6 @@ fn what_is_sent_as_another_type_is_an_error() {
     assert!(child.join().unwrap());
 }
 
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
-
 #[test]
 fn a_death_is_a_future_without_a_runtime() {
     let _watchdog = Watchdog::new("a_death_is_a_future_without_a_runtime");
@@ -116,7 +95,7 @@ fn a_death_is_a_future_without_a_runtime() {
     let streams: Vec<_> = children.iter().map(|_| meeting.next().0).collect();
     let deaths: Vec<_> = children.iter().flat_map(|child| [child.death(), child.death()]).collect();
     let mut forgotten = Box::pin(children[0].death());
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let waker = waker();
     assert!(forgotten.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     drop(forgotten);
     let waiters: Vec<_> = deaths.into_iter().map(|death| std::thread::spawn(|| block_on(death))).collect();

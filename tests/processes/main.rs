@@ -6,6 +6,7 @@ mod badly;
 mod dict;
 mod family;
 mod full;
+mod future;
 mod handles;
 mod leases;
 mod life;
