@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handle::array::Array;
 use crate::handle::bytes::Bytes;
 use crate::handle::queue::Queue;
@@ -15,7 +15,7 @@ use crate::pool::budget;
 use crate::pool::desk::{Desk, Desks};
 use crate::pool::log::{self, Logs};
 use crate::pool::wire::{ChunkHead, REPLY_HEAD, ReplyHead};
-use crate::process::batch::{self, Batch, Failure, Pace, Times};
+use crate::process::batch::{self, Batch, Failure, Large, Pace, Times};
 use crate::process::routine::{Routine, Secret};
 use crate::segment::handoff::{self, Home};
 use crate::segment::open::Segment;
@@ -50,6 +50,8 @@ pub(crate) struct Initializer {
 
 /// Bytes that a worker keeps for its next reply.
 const KEPT: usize = 4 << 20;
+/// As many results are given up one by one where there is no room for all of a chunk.
+const ONE_BY_ONE: u32 = 16;
 /// How long a worker tries to send a reply for which there is no memory at the moment.
 const NO_ROOM_NS: u64 = 2_000_000_000;
 
@@ -87,6 +89,7 @@ fn initialize(initializer: &Initializer, secret: Secret, desk: Desk<'_>) -> core
         count: 1,
         output: &mut output,
         failures: Vec::new(),
+        large: Vec::new(),
         running: desk.running(),
         pace: &mut pace,
         times: Times::default(),
@@ -136,6 +139,7 @@ impl Worker<'_> {
                     count: head.calls,
                     output: &mut reply,
                     failures: Vec::new(),
+                    large: Vec::new(),
                     running: self.desk.running(),
                     pace: &mut pace,
                     times: Times::default(),
@@ -146,6 +150,7 @@ impl Worker<'_> {
                     None => batch.fail_all(&Failure::Function("nobody who may has named it".into())),
                 }
                 let (times, failures) = (batch.times, core::mem::take(&mut batch.failures));
+                let large = core::mem::take(&mut batch.large);
                 if let Some((_, kept)) = &mut known {
                     *kept = pace;
                 }
@@ -158,7 +163,7 @@ impl Worker<'_> {
                     times,
                     waited_ns,
                 };
-                self.reply(head, &mut reply, failures)?;
+                self.reply(head, &mut reply, failures, large)?;
                 self.desk.replied(calls);
             }
             tasks.end(tasks.body().life()?, taken);
@@ -172,16 +177,42 @@ impl Worker<'_> {
         }
     }
 
-    fn reply(&self, mut head: ReplyHead, reply: &mut Vec<u8>, failures: Vec<(u32, Failure)>) -> Result<()> {
+    fn reply(
+        &self,
+        mut head: ReplyHead,
+        reply: &mut Vec<u8>,
+        mut failures: Vec<(u32, Failure)>,
+        mut large: Vec<Large>,
+    ) -> Result<()> {
+        let mut results = reply.len();
         append(&mut head, reply, &failures);
         let Err(why) = self.send(reply) else { return Ok(()) };
-        if !(why.is_too_large() || why.is_out_of_memory()) {
+        if !is_about_room(&why) {
             return Err(why);
+        }
+        // There is no room for all: the largest are given up until there is room for the rest, after some one by one twice
+        // as many each time.
+        large.sort_by_key(|large| large.at.len());
+        for round in 0.. {
+            let count = 1_usize << u32::saturating_sub(round, ONE_BY_ONE).min(20);
+            let lost = large.split_off(large.len().saturating_sub(count));
+            if lost.is_empty() {
+                break;
+            }
+            failures.extend(lost.iter().map(|lost| (lost.call, Failure::Result(why.to_string()))));
+            failures.sort_by_key(|(call, _)| *call);
+            reply.truncate(results);
+            cut(reply, lost, &mut large);
+            results = reply.len();
+            append(&mut head, reply, &failures);
+            match self.setup.replies.channel.push::<Bytes>(reply, Some(Deadline::NEVER)) {
+                Err(error) if is_about_room(&error) => {}
+                other => return other,
+            }
         }
         // The results are lost, and everybody is told.
         reply.clear();
         reply.resize(REPLY_HEAD, 0);
-        let mut failures = failures;
         let lost = |call: &u32| failures.binary_search_by_key(call, |(call, _)| *call).is_err();
         let lost: Vec<_> = (0..head.calls).filter(lost).map(|call| (call, Failure::Result(why.to_string()))).collect();
         failures.extend(lost);
@@ -212,4 +243,42 @@ fn append(head: &mut ReplyHead, reply: &mut Vec<u8>, failures: &Vec<(u32, Failur
     }
     head.failures_len = (reply.len() - results) as u64;
     head.write(reply);
+}
+
+/// Whether there is no room for what was to be sent.
+fn is_about_room(error: &Error) -> bool {
+    error.is_too_large() || error.is_out_of_memory()
+}
+
+/// Takes what is lost out of the results, and notes where the others stand then.
+fn cut(results: &mut Vec<u8>, mut lost: Vec<Large>, left: &mut [Large]) {
+    lost.sort_by_key(|lost| lost.at.start);
+    for left in left {
+        let before: usize = lost.iter().filter(|lost| lost.at.start < left.at.start).map(|lost| lost.at.len()).sum();
+        left.at = left.at.start - before..left.at.end - before;
+    }
+    let mut end = lost.first().map_or(results.len(), |first| first.at.start);
+    for (nth, one) in lost.iter().enumerate() {
+        let next = lost.get(nth + 1).map_or(results.len(), |next| next.at.start);
+        results.copy_within(one.at.end..next, end);
+        end += next - one.at.end;
+    }
+    results.truncate(end);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_leaves_the_others_in_order() {
+        let large = |call, at| Large { call, at };
+        let mut results: Vec<u8> = (0..20).collect();
+        let mut left = [large(0, 0..3), large(5, 9..12), large(7, 16..20)];
+        cut(&mut results, vec![large(6, 12..16), large(1, 3..8)], &mut left);
+        assert_eq!(results, [0, 1, 2, 8, 9, 10, 11, 16, 17, 18, 19]);
+        assert_eq!(left, [large(0, 0..3), large(5, 4..7), large(7, 7..11)]);
+        cut(&mut results, left.to_vec(), &mut []);
+        assert_eq!(results, [8]);
+    }
 }

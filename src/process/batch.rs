@@ -5,6 +5,7 @@
 //! block is as long as makes about 20 microseconds of work: calls that take longer are timed one by one, and short ones do not
 //! pay for a look at the clock each.
 
+use core::ops::Range;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -21,6 +22,8 @@ const BLOCK_NS: u64 = 20_000;
 const BLOCK_CALLS: u32 = 1024;
 /// The most bytes of encoded arguments in a block of more than one call.
 const BLOCK_BYTES: usize = 64 << 10;
+/// Bytes of a result that is remembered by itself.
+const LARGE: usize = 4 << 10;
 
 /// Why a call has no result.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
@@ -48,6 +51,13 @@ pub(crate) struct Times {
     pub(crate) longest_ns: u64,
 }
 
+/// Where a large result stands in the output.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Large {
+    pub(crate) call: u32,
+    pub(crate) at: Range<usize>,
+}
+
 /// What is kept from one batch to the next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
@@ -69,6 +79,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) output: &'a mut Vec<u8>,
     /// The calls that have none, by their number in the batch; in order.
     pub(crate) failures: Vec<(u32, Failure)>,
+    /// The large results, in order: where there is no room for all, some of them are given up.
+    pub(crate) large: Vec<Large>,
     /// Says which call is under way: its number in the batch, from 1. Relaxed: it is read for a decision only after the
     /// death of this process, which orders more than that.
     pub(crate) running: &'a AtomicU64,
@@ -233,6 +245,8 @@ impl Batch<'_> {
                 if let Err(why) = encoded.unwrap_or_else(|_| Err(text_of(&panicked()))) {
                     self.output.truncate(before);
                     self.fail_result(first, failed_before, nth, why);
+                } else if self.output.len() - before >= LARGE {
+                    self.note_large(first, failed_before, nth, before);
                 }
             }
         });
@@ -241,13 +255,24 @@ impl Batch<'_> {
     /// The `nth` result of a block that began with call `first` can not be sent.
     #[cold]
     fn fail_result(&mut self, first: u32, failed_before: usize, nth: usize, why: String) {
+        let Some(call) = self.call_of(first, failed_before, nth) else { return };
+        let at = self.failures.partition_point(|(failed, _)| *failed < call);
+        self.failures.insert(at, (call, Failure::Result(why)));
+    }
+
+    #[cold]
+    fn note_large(&mut self, first: u32, failed_before: usize, nth: usize, start: usize) {
+        let at = start..self.output.len();
+        self.large.extend(self.call_of(first, failed_before, nth).map(|call| Large { call, at }));
+    }
+
+    /// The call that the `nth` result is of, in a block that began with call `first`.
+    fn call_of(&self, first: u32, failed_before: usize, nth: usize) -> Option<u32> {
         let is_result = |call: &u32| {
             let failed = self.failures.iter().skip(failed_before);
             !failed.clone().any(|(failed, why)| failed == call && !matches!(why, Failure::Result(_)))
         };
-        let Some(call) = (first..self.count).filter(is_result).nth(nth) else { return };
-        let at = self.failures.partition_point(|(failed, _)| *failed < call);
-        self.failures.insert(at, (call, Failure::Result(why)));
+        (first..self.count).filter(is_result).nth(nth)
     }
 
     fn note_times(&mut self, [started, decoded, called, ended]: [u64; 4], calls: u32) {
@@ -330,6 +355,7 @@ mod tests {
             count: values.len() as u32,
             output: &mut output,
             failures: Vec::new(),
+            large: Vec::new(),
             running: &running,
             pace: &mut pace,
             times: Times::default(),
@@ -387,6 +413,7 @@ mod tests {
             count: 4,
             output: &mut output,
             failures: Vec::new(),
+            large: Vec::new(),
             running: &running,
             pace: &mut pace,
             times: Times::default(),

@@ -70,16 +70,23 @@ fn results_without_room_are_told_by_their_number() {
         let error = pool.submit(grow, 80 << 20).unwrap().wait().unwrap_err();
         assert!(is_out_of_memory(&error) && error.task().index == 0, "{error}");
         goes_on(&pool);
-        // Among others: those that travel in one chunk with it are lost with it, and told so; no other is.
-        let lens = (0..200_usize).map(|n| if n == 77 { 80 << 20 } else { n << 12 });
-        for (chunk, lost) in [(1, 77..78), (10, 70..80)] {
-            let results = pool.with_chunk_size(chunk).map_results(grow, lens.clone());
+        // Among others, also in one chunk with them and with calls that fail: they alone are lost, and told so.
+        fn len_of(n: usize) -> usize {
+            if matches!(n, 12 | 77 | 79) { 80 << 20 } else { n << 12 }
+        }
+        let grow = |n: usize| match n {
+            13 | 78 => panic!("no {n}"),
+            n => "x".repeat(len_of(n)),
+        };
+        for chunk in [1, 10, 50] {
+            let results = pool.with_chunk_size(chunk).map_results(grow, 0..100);
             for (n, result) in results.into_iter().enumerate() {
                 match result {
-                    Ok(text) => assert!(text.len() == n << 12 && !lost.contains(&n), "{n}"),
+                    Ok(text) => assert!(text.len() == n << 12 && !matches!(n, 12 | 13 | 77..80), "{n}"),
+                    Err(TaskError::Panicked { task, .. }) => assert!(task.index == n as u64 && matches!(n, 13 | 78)),
                     Err(error) => {
                         assert!(is_out_of_memory(&error), "{error}");
-                        assert!(error.task().index == n as u64 && lost.contains(&n), "{error}");
+                        assert!(error.task().index == n as u64 && matches!(n, 12 | 77 | 79), "{error}");
                     }
                 }
             }
