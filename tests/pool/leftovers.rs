@@ -1,6 +1,7 @@
 //! What is left of workers that were started and killed: nothing.
 
-use mutirao::{Pool, Process};
+use mutirao::{Pool, Process, Zygote};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::ffi::CStr;
 
 use crate::stage::{Watchdog, kill_self};
@@ -98,4 +99,37 @@ fn nothing_is_left_of_workers_that_were_killed() {
     std::fs::remove_dir(&temporary).expect("nothing in it");
     println!("{started} workers");
     assert!(started >= u64::from(workers));
+}
+
+/// The first worker is there before the pool's memory is.
+#[test]
+fn nothing_is_left_of_a_pool_without_room() {
+    let _watchdog = Watchdog::new("nothing_is_left_of_a_pool_without_room");
+    let work = |by_zygote: bool| {
+        let zygote = by_zygote.then(|| Zygote::start().unwrap());
+        let made = || match &zygote {
+            Some(zygote) => Pool::builder().workers(2).zygote(zygote).build(),
+            None => Pool::builder().workers(2).build(),
+        };
+        let limit = |bytes| setrlimit(Resource::Fsize, Rlimit { current: Some(bytes), maximum: None }).unwrap();
+        let fails = || {
+            limit(64 << 10);
+            let error = made().unwrap_err();
+            assert!(error.is_out_of_memory(), "{error}");
+            limit(1 << 40);
+            // Whoever looks after children that nobody has a handle of may need a moment.
+            while belongings().children.len() > usize::from(by_zygote) {
+                std::thread::yield_now();
+            }
+        };
+        fails(); // what is made once is made here
+        let before = belongings();
+        (0..20).for_each(|_| fails());
+        let after = belongings();
+        assert_eq!((&before.descriptors, &before.mapped), (&after.descriptors, &after.mapped));
+        assert_eq!(made().unwrap().map(|n: u32| n + 1, 0..9).unwrap(), (1..10).collect::<Vec<_>>());
+    };
+    for by_zygote in [false, true] {
+        Process::spawn(work, by_zygote).unwrap().join().unwrap();
+    }
 }
