@@ -238,13 +238,18 @@ impl<L: Kept> Inner<L> {
     fn tell(&self, desk: &Desk, change: u64) {
         let standing = self.standing();
         let machine = self.shelf.machine(&standing);
-        let entries = match self.shelf.plan.limit {
+        let mut entries = match self.shelf.plan.limit {
             0 => self.shelf.head.add_to_hint(change),
             // Exactly: what the dead did not tell would be missing for ever.
             _ => machine.true_up(),
         };
-        let buckets = machine.extent().buckets();
-        if entries < u64::MAX / 2 && entries > self.shelf.plan.bucket.load(buckets) {
+        let load = self.shelf.plan.bucket.load(machine.extent().buckets());
+        // Of a small table, what the others keep to themselves may be more than there is: all of them are asked.
+        let untold = HINT_EACH.saturating_mul(self.shelf.head.desks_used() as u64);
+        if entries > load && entries < 4 * untold {
+            entries = machine.count();
+        }
+        if entries < u64::MAX / 2 && entries > load {
             // What can not be had now is tried again later; until then chains grow.
             let _ = self.grow(desk, entries);
         }

@@ -233,6 +233,30 @@ fn threads_see_old_or_new_while_it_grows() {
 }
 
 #[test]
+fn what_others_removed_and_did_not_tell_makes_no_buckets() {
+    let table = words(0);
+    (0..20).for_each(|key| _ = table.put_word(key, key, When::Always).unwrap());
+    let buckets = table.buckets();
+    std::thread::scope(|scope| {
+        let (over, wait) = std::sync::mpsc::channel::<()>();
+        let wait = std::sync::Arc::new(std::sync::Mutex::new(wait));
+        // Each removes too few to tell, and stays.
+        for _ in 0..14 {
+            let (other, wait, (done, is_done)) = (table.clone(), wait.clone(), std::sync::mpsc::channel());
+            scope.spawn(move || {
+                (0..20).for_each(|key| _ = other.remove_word(key, When::Always).unwrap());
+                done.send(()).unwrap();
+                let _ = wait.lock().unwrap().recv();
+            });
+            is_done.recv().unwrap();
+            (0..20).for_each(|key| _ = table.put_word(key, key, When::Always).unwrap());
+        }
+        drop(over);
+    });
+    assert_eq!((table.len(), table.buckets()), (20, buckets));
+}
+
+#[test]
 fn many_at_once_are_what_each_is_alone() {
     let (words, records) = (words(0), records(0));
     let entries: Vec<_> = (0..1000).map(|i| (i * 3, i)).collect();
