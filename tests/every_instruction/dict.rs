@@ -8,7 +8,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Words = Dict<u64, u64>;
-type Records = Dict<String, Vec<u64>>;
+type Records = Dict<String, String>;
 
 /// Entries that are there from the beginning and that nobody changes.
 const OTHERS: u64 = 20;
@@ -24,14 +24,15 @@ fn name(n: u64) -> String {
     format!("the key of number {n}")
 }
 
-/// A value of up to some 200 words that tells its number and whether it is whole.
-fn value(n: u64) -> Vec<u64> {
-    vec![n; 1 + (n as usize * 37) % 200]
+/// A value of up to 400 bytes that tells its number and whether it is whole. Text, which takes few instructions to encode.
+fn value(n: u64) -> String {
+    format!("{n:07} ").repeat(1 + (n as usize * 37) % 50)
 }
 
-fn number(value: &[u64]) -> u64 {
-    assert!(*value == self::value(value[0]), "torn: {value:?}");
-    value[0]
+fn number(value: &str) -> u64 {
+    let n = value[..7].parse().unwrap();
+    assert!(*value == self::value(n), "torn: {value:?}");
+    n
 }
 
 fn records() -> Records {
@@ -211,10 +212,13 @@ operations! {
             (100..100 + OTHERS).for_each(|n| _ = records.insert(&name(n), &value(n)).unwrap());
             records_are_whole(records);
         };
-    dict_records_evict: || Records::options().limit(30).memory_bytes(512 << 10).create().unwrap(),
+    dict_records_evict: || {
+            let records = Records::options().limit(30).memory_bytes(512 << 10).create().unwrap();
+            (0..30).for_each(|n| _ = records.insert(&name(n), &value(n)).unwrap());
+            records
+        },
         |records| {
-            let first = records.len() as u64;
-            let entries: Vec<_> = (first..first + 40).map(|n| (name(n), value(n))).collect();
+            let entries: Vec<_> = (100..112).map(|n| (name(n), value(n))).collect();
             begin();
             entries.iter().for_each(|(key, value)| _ = records.insert(key, value).unwrap());
             end();

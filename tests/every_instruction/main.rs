@@ -50,8 +50,11 @@ where
         match std::env::var_os(ALL) {
             // Long operations are killed at fewer points: stepping to them is what takes time.
             None => {
-                let instructions = kill_at(Points::About(1)).instructions.max(1);
-                kill_at(Points::About(40.min(200_000 / instructions).max(4) as u32))
+                let few = kill_at(Points::About(4));
+                match 100_000 / few.instructions.max(1) {
+                    0..=4 => few,
+                    more => kill_at(Points::About(more.min(40) as u32)),
+                }
             }
             Some(_) => {
                 let shared = kill_at(Points::Shared);
