@@ -33,6 +33,13 @@ fn a_result_that_can_not_be_encoded_is_reported() {
     assert!(matches!(&exit, Exit::Refused(why) if why.contains("the result could not be encoded")), "{exit}");
 }
 
+/// As the kernel tells them: T for a stopped one, S for one that sleeps.
+fn states_of_threads(pid: u32) -> Vec<char> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let stat = |task: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.ok()?.path().join("stat")).ok();
+    tasks.filter_map(stat).filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next()).collect()
+}
+
 /// Everything but the standard streams.
 fn close_all() {
     // SAFETY: whatever is closed here, nobody in this process uses it again but to find it closed.
@@ -67,11 +74,14 @@ fn a_child_that_closes_its_descriptors_is_found_out() {
     let child = Process::spawn(stay, meeting.path()).unwrap();
     let (stream, _) = meeting.next();
     child.signal(libc::SIGSTOP).unwrap();
-    let stat = format!("/proc/{}/stat", child.pid());
-    while !std::fs::read_to_string(&stat).unwrap().contains(") T") {
+    while states_of_threads(child.pid()).iter().any(|state| *state != 'T') {
         std::thread::yield_now();
     }
     child.signal(libc::SIGCONT).unwrap();
+    // Both threads look again, and sleep again or are gone.
+    while states_of_threads(child.pid()).iter().any(|state| "TRD".contains(*state)) {
+        std::thread::yield_now();
+    }
     drop(stream);
     let exit = child.exit().unwrap();
     assert!(exit.to_string().contains("closed the socket"), "{exit}");
@@ -126,23 +136,21 @@ fn a_child_that_blocks_signals_is_killed() {
 #[test]
 fn a_child_that_forks_answers_once() {
     let _watchdog = Watchdog::new("a_child_that_forks_answers_once");
-    let work = |path: PathBuf| {
+    let work = |()| {
         // SAFETY: the new process does what is done here, which takes no lock that another thread could hold.
         match unsafe { libc::fork() } {
             0 => "fork".to_string(),
-            _ => {
-                // The other one may be first.
-                wait_for_hang_up(report_to(path, "here"));
+            fork => {
+                // It is first.
+                // SAFETY: it is our child, and nobody asks for its status.
+                unsafe { libc::waitpid(fork, std::ptr::null_mut(), 0) };
                 "child".to_string()
             }
         }
     };
-    let meeting = Meeting::new("forks");
-    let child = Process::spawn(work, meeting.path()).unwrap();
-    let (stream, _) = meeting.next();
-    drop(stream);
-    assert_eq!(child.join().unwrap(), "child");
+    assert_eq!(Process::spawn(work, ()).unwrap().join().unwrap(), "child");
 
+    let meeting = Meeting::new("forks");
     // One that stays holds the socket open, and nobody waits for it.
     let stays = |path: PathBuf| {
         // SAFETY: as above.
