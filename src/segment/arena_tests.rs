@@ -46,6 +46,32 @@ impl Random {
 }
 
 #[test]
+fn memory_for_a_large_block_is_made_in_parts() {
+    let segment = segment(16 << 20);
+    let arena = arena(&segment);
+    let committed = || arena.growth().refresh().unwrap();
+    let mut steps = vec![committed()];
+    while steps.len() < 20 {
+        arena.make_ahead(2 << 20, 256 << 10);
+        let now = committed();
+        match now - steps.last().unwrap() {
+            0 => break,
+            pages => assert!(pages <= 64 + 64, "a part, in whole steps: {pages} pages"),
+        }
+        steps.push(now);
+    }
+    assert!((5..15).contains(&steps.len()), "{steps:?}");
+    // Now nothing needs to be made for it.
+    let block = arena.allocate(segment.attachment(), 2 << 20).unwrap();
+    assert_eq!(committed(), *steps.last().unwrap());
+    drop(block);
+    // At the end of the segment it is no error, and nothing happens.
+    arena.make_ahead(1 << 30, 1 << 30);
+    assert_eq!(committed(), arena.growth().pages_max());
+    arena.make_ahead(1 << 30, 1 << 30);
+}
+
+#[test]
 fn a_dropped_block_is_the_next_one() {
     let segment = segment(1 << 20);
     let (arena, life) = (arena(&segment), segment.attachment());

@@ -193,6 +193,18 @@ impl Arena {
         Ok(grown)
     }
 
+    /// Makes `part` of the memory that a block of so many bytes will want at the end of the pages, unless that much is free
+    /// there: who needs large blocks again and again pays for them little by little. A hint.
+    #[cold]
+    pub(crate) fn make_ahead(&self, bytes: u64, part: u64) {
+        let Some(pages) = spans::whole_pages(bytes).map(u64::from) else { return };
+        let missing = pages.saturating_sub(self.pages().free_at_end(pages));
+        if missing > 0 {
+            let now = self.growth.committed();
+            let _ = self.growth.grow((now + missing.min(part.div_ceil(PAGE))).min(self.growth.pages_max()));
+        }
+    }
+
     /// The lock, and what it guards whole.
     fn lock<L: Liveness>(&self, life: &L, deadline: Deadline) -> Result<Locked<'_>> {
         let lock = self.pages().header.lock_field();

@@ -56,6 +56,9 @@ impl Under for Body {
     }
 }
 
+/// Memory for this many bytes of buckets is made when it is needed, for more ahead of it.
+const AT_ONCE: u64 = 256 << 10;
+
 /// Keys whose buckets and records are asked for at once.
 pub(crate) const BATCH: usize = 16;
 
@@ -265,13 +268,26 @@ impl<L: Kept> Inner<L> {
                 break;
             }
             match splitter.split(&self.body, desk) {
-                Ok(()) => {}
+                Ok(()) => self.make_ahead(next),
                 Err(Trouble::NoRoom) => self.make_piece(next)?,
                 Err(Trouble::NeedsLines(lines)) => self.get_lines(desk, lines)?,
                 Err(trouble) => return Err(error_of(trouble)),
             }
         }
         Ok(())
+    }
+
+    /// Now and then, on the way through a large piece, a part of the memory for the next one: all at once it would take long.
+    fn make_ahead(&self, bucket: u64) {
+        let ((piece, at), parts) = (piece_of(bucket), 16);
+        let bytes = piece_buckets(piece + 1) * LINE;
+        if bytes > AT_ONCE
+            && at.is_multiple_of(piece_buckets(piece) / parts)
+            && let Ok(arena) = self.arena()
+        {
+            // Twice what would do: others may take some of it.
+            arena.make_ahead(bytes, 2 * bytes / parts);
+        }
     }
 
     /// Gets memory for the piece that this bucket is in. Under the splitters' lock.
