@@ -65,11 +65,9 @@ pub trait Store {
     /// The hash of the key in a slot, which is ours to read. `None`: what stands there makes no sense.
     fn hash_at(&self, line: &Self::Line, slot: u32) -> Option<u64>;
 
-    /// The generation of a block that stands in the table. `None`: it does not stand anywhere.
-    fn generation(&self, unit: u32) -> Option<u64>;
-
-    /// Frees a block that left the table, if it is still of this generation. `again`: another of its size will be wanted.
-    fn free(&self, unit: u32, generation: u64, again: bool);
+    /// Frees a block that left the table: in the generation that was noted, else in the one that it has, which `note` hears
+    /// before. `again`: another of its size will be wanted.
+    fn leave(&self, unit: u32, noted: Option<u64>, note: impl FnOnce(u64), again: bool);
 
     /// Where it stands which block a piece of the buckets is. `None`: there is no such piece.
     fn piece(&self, index: u32) -> Option<&AtomicU32>;

@@ -253,14 +253,7 @@ impl<'a, S: Store> Table<'a, S> {
     #[inline(always)]
     pub fn let_go(&self, desk: &Desk, again: bool) {
         if let Some((unit, noted)) = desk.leaving() {
-            let generation = noted.or_else(|| {
-                let generation = self.store.generation(unit)?;
-                desk.note_generation(unit, generation);
-                Some(generation)
-            });
-            if let Some(generation) = generation {
-                self.store.free(unit, generation, again);
-            }
+            self.store.leave(unit, noted, |generation| desk.note_generation(unit, generation), again);
             desk.has_left();
         }
     }

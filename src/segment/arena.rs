@@ -112,12 +112,43 @@ impl Arena {
     /// freed before, or never was one.
     #[inline]
     pub(crate) fn free(&self, life: &impl Liveness, block: BlockRef) -> bool {
-        let Some(found) = self.find(block) else { return false };
+        self.find(block).is_some_and(|found| self.free_found(life, block, &found))
+    }
+
+    #[inline]
+    fn free_found(&self, life: &impl Liveness, block: BlockRef, found: &Found<'_>) -> bool {
         if !blocks::free(found.word, block.generation) {
             return false;
         }
-        self.after_free(life, &found);
+        self.after_free(life, found);
         true
+    }
+
+    /// Frees the LIVE block at this unit, which a structure gave us the exclusive right to: in the generation that was
+    /// noted, else in the one that it has, which `note` hears before. `again`: as [`recycle`](Self::recycle).
+    #[inline]
+    pub(crate) fn dismiss<L: Liveness>(
+        &self,
+        life: &L,
+        unit: u64,
+        noted: Option<u64>,
+        note: impl FnOnce(u64),
+        again: bool,
+    ) -> bool {
+        let Some(found) = self.find(BlockRef { unit, generation: 0 }) else { return false };
+        let generation = match noted {
+            Some(generation) => generation,
+            None => {
+                let now = blocks::look(found.word);
+                if !now.is_live() {
+                    return false;
+                }
+                note(now.generation());
+                now.generation()
+            }
+        };
+        let block = BlockRef { unit, generation };
+        if again { self.recycle_found(life, block, &found) } else { self.free_found(life, block, &found) }
     }
 
     /// The generation of the LIVE block at this unit.
@@ -146,10 +177,14 @@ impl Arena {
     /// As [`free`](Self::free), for a structure that will soon want another one of its size: it is kept in hand.
     #[inline]
     pub(crate) fn recycle<L: Liveness>(&self, life: &L, block: BlockRef) -> bool {
-        let Some(found) = self.find(block) else { return false };
+        self.find(block).is_some_and(|found| self.recycle_found(life, block, &found))
+    }
+
+    #[inline]
+    fn recycle_found<L: Liveness>(&self, life: &L, block: BlockRef, found: &Found<'_>) -> bool {
         let is_usual = found.run.class != WHOLE && found.run.pages == spans::pages_of(found.run.class);
         let seated = if is_usual { self.seats.sit(life).filter(Seated::has_spare_hand) } else { None };
-        let Some(seated) = seated else { return self.free(life, block) };
+        let Some(seated) = seated else { return self.free_found(life, block, found) };
         let Ok(hand) = self.spare_hand(&seated) else { return false };
         if let Some(other) = seated.spare() {
             if other.page == found.page && other.index == found.index {
@@ -158,7 +193,7 @@ impl Arena {
             self.let_go(life, &seated, hand, other);
         }
         let Some(again) = blocks::retake(found.word, hand, life.me(), block) else { return false };
-        let Found { page, run, index, .. } = found;
+        let &Found { page, run, index, .. } = found;
         seated.set_spare(Some(Spare { page, index, class: run.class, generation: again.generation }));
         true
     }

@@ -186,17 +186,19 @@ impl<L: Kept> Shelf<L> {
     #[inline(always)]
     pub(crate) fn value_near(&self, unit: u32, key: &[u8], size: Option<usize>) -> Option<(&[AtomicU64], usize)> {
         let (offset, key_words) = (u64::from(unit) * UNIT, words_for(key.len()));
-        let words = match size {
-            Some(size) => self.window.places(offset, (1 + key_words + words_for(size)) as u64)?,
+        let (lengths, words) = match size {
+            Some(size) => {
+                let words: &[AtomicU64] = self.window.places(offset, (1 + key_words + words_for(size)) as u64)?;
+                let (lengths, words) = words.split_first()?;
+                (lengths.load(Relaxed), words)
+            }
             None => {
-                let lengths: &AtomicU64 = self.window.places(offset, 1)?.first()?;
-                let len = (lengths.load(Relaxed) >> 32) as usize;
-                self.window.places(offset, (1 + key_words + words_for(len)) as u64)?
+                let lengths = self.window.places::<AtomicU64>(offset, 1)?.first()?.load(Relaxed);
+                let words = key_words + words_for((lengths >> 32) as usize);
+                (lengths, self.window.places(offset + 8, words as u64)?)
             }
         };
-        let (lengths, words) = words.split_first()?;
-        let lengths: &AtomicU64 = lengths;
-        let (lengths, (own, value)) = (lengths.load(Relaxed), words.split_at_checked(key_words)?);
+        let (own, value) = words.split_at_checked(key_words)?;
         let len = size.unwrap_or((lengths >> 32) as usize);
         (lengths == key.len() as u64 | (len as u64) << 32 && is_key(own, key)).then_some((value, len))
     }
@@ -245,19 +247,11 @@ impl<L: Kept, U: Under> Store for Standing<'_, L, U> {
         line.hash_at(slot, self.shelf, self.under)
     }
 
-    #[inline]
-    fn generation(&self, unit: u32) -> Option<u64> {
-        self.under.arena()?.generation_of(unit.into())
-    }
-
-    #[inline]
-    fn free(&self, unit: u32, generation: u64, again: bool) {
-        let block = BlockRef { unit: unit.into(), generation };
-        match self.under.arena() {
-            Some(arena) if again => arena.recycle(self.under, block),
-            Some(arena) => arena.free(self.under, block),
-            None => false,
-        };
+    #[inline(always)]
+    fn leave(&self, unit: u32, noted: Option<u64>, note: impl FnOnce(u64), again: bool) {
+        if let Some(arena) = self.under.arena() {
+            arena.dismiss(self.under, unit.into(), noted, note, again);
+        }
     }
 
     fn piece(&self, index: u32) -> Option<&AtomicU32> {

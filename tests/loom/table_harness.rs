@@ -85,12 +85,14 @@ impl<L: Kind> Store for Stage<L> {
     fn hash_at(&self, line: &L, slot: u32) -> Option<u64> {
         Some(line.key_at(slot, self))
     }
-    fn generation(&self, unit: u32) -> Option<u64> {
-        let now = blocks::look(self.word(unit)?);
-        now.is_live().then(|| now.generation())
-    }
-    fn free(&self, unit: u32, generation: u64, _: bool) {
-        if let Some(word) = self.word(unit) {
+    fn leave(&self, unit: u32, noted: Option<u64>, note: impl FnOnce(u64), _: bool) {
+        let Some(word) = self.word(unit) else { return };
+        let generation = noted.or_else(|| {
+            let now = blocks::look(word);
+            now.is_live().then(|| note(now.generation()))?;
+            Some(now.generation())
+        });
+        if let Some(generation) = generation {
             blocks::free(word, generation);
         }
     }
@@ -98,8 +100,10 @@ impl<L: Kind> Store for Stage<L> {
         None
     }
     fn disown(&self, link: u32) {
-        if let Some(generation) = self.generation(link) {
-            blocks::settle(&self.line_words[link as usize - 1], generation);
+        let word = &self.line_words[link as usize - 1];
+        let now = blocks::look(word);
+        if now.is_live() {
+            blocks::settle(word, now.generation());
         }
     }
 }
