@@ -13,7 +13,7 @@ use crate::segment::spans::{self, Cut, WORDS};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// Runs that are looked at for free blocks before new pages are taken.
-const LOOKS: u32 = 64;
+const LOOKS: u32 = 256;
 
 /// Answers about lives that were asked for lately: a walk over runs meets the same few owners again and again.
 pub(in crate::segment) struct Asked<'a, L> {
@@ -79,9 +79,15 @@ impl Arena {
             Search::Few | Search::Grow => (LOOKS, Hops(4 * LOOKS)),
         };
         let mut from = if search == Search::All { 0 } else { self.rover.load(Relaxed) };
+        let mut begins_again = from > 0;
         for _ in 0..most {
             let (page, run) = match pages.next_run_near(from, hops) {
                 Ok(found) => found,
+                // At the end: what was freed meanwhile is at the start.
+                Err(Stopped(0)) if begins_again => {
+                    (from, begins_again) = (0, false);
+                    continue;
+                }
                 Err(Stopped(at)) => {
                     from = at;
                     break;

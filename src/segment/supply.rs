@@ -28,8 +28,11 @@ use std::time::Duration;
 const HOPS: Hops = Hops(64);
 /// How much further it goes before the file grows, for each page that it would grow by.
 const HOPS_A_PAGE: u32 = 32;
-/// Runs that are looked at for whether nothing is in them, each time the file grows.
-const RUNS: u32 = 128;
+/// Runs that are looked at for whether nothing is in them, each time the file grows: words one behind the other, and of few
+/// runs more than that.
+const RUNS: u32 = 2048;
+/// Runs that are given back then.
+const GIVEN_BACK: u32 = 128;
 /// How long a call that frees waits for its turn at the pages. It has no deadline of its own.
 const SOON: Duration = Duration::from_millis(20);
 
@@ -291,9 +294,15 @@ impl Arena {
         let mut asked = Asked::new(life);
         let (all, hops) = (most == u32::MAX, Hops(most.saturating_mul(4)));
         let mut from = if all { 0 } else { self.sweeper.load(Relaxed) };
+        let (mut begins_again, mut left) = (from > 0, if all { u32::MAX } else { GIVEN_BACK });
         for _ in 0..most {
             let (page, run) = match self.pages().next_run_near(from, hops) {
                 Ok(found) => found,
+                // At the end: others are at the start.
+                Err(Stopped(0)) if begins_again => {
+                    (from, begins_again) = (0, false);
+                    continue;
+                }
                 Err(Stopped(at)) => {
                     from = at;
                     break;
@@ -318,6 +327,10 @@ impl Arena {
                 }
             }
             drop(locked);
+            left -= 1;
+            if left == 0 {
+                break;
+            }
         }
         self.sweeper.store(from, Relaxed);
         if all {
