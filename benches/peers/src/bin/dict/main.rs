@@ -50,7 +50,8 @@ fn main() -> Outcome<()> {
         Some("words") => contest::run(contestants::<u64>(keys::ENTRIES), rounds, ms),
         Some("records") => contest::run(contestants::<[u8; 16]>(keys::ENTRIES), rounds, ms),
         Some("memory") => memory::all(words.get(1..).unwrap_or_default()),
+        Some("again") => memory::again(number(1, 100)),
         Some("growth") => growth::all(number(1, 10_000_000)),
-        _ => Err("words, records, memory or growth".into()),
+        _ => Err("words, records, memory, again or growth".into()),
     }
 }

@@ -49,3 +49,36 @@ pub fn all(words: &[String]) -> Outcome<()> {
     }
     Ok(())
 }
+
+/// Bytes for an entry after it was all removed and inserted again, so many times.
+fn again_of<K: Ours>(rounds: usize) -> Outcome<[f64; 3]> {
+    let before = resident()?;
+    let map = Single::<K>::made_for(16);
+    let bytes = || -> Outcome<f64> { Ok((resident()? - before) / ENTRIES as f64) };
+    share(&map, 0, 1);
+    let (first, mut most) = (bytes()?, 0_f64);
+    for _ in 0..rounds {
+        for i in 0..ENTRIES as u64 {
+            if !map.0.delete(&K::nth(i).stored())? {
+                return Err("an entry is gone".into());
+            }
+        }
+        if map.0.len() != 0 {
+            return Err("an entry is left".into());
+        }
+        share(&map, 0, 1);
+        most = most.max(bytes()?);
+    }
+    Ok([first, bytes()?, most])
+}
+
+pub fn again(rounds: usize) -> Outcome<()> {
+    println!("| bytes for each of {ENTRIES} entries | filled | removed and inserted {rounds} times | most |");
+    println!("|---|--:|--:|--:|");
+    for (what, [first, last, most]) in
+        [(u64::WHAT, again_of::<u64>(rounds)?), (<[u8; 16]>::WHAT, again_of::<[u8; 16]>(rounds)?)]
+    {
+        println!("| {what} | {first:.1} | {last:.1} | {most:.1} |");
+    }
+    Ok(())
+}
