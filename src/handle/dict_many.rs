@@ -21,7 +21,8 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
         self.insert_many(entries).map(|_| ())
     }
 
-    /// Stores all entries of `entries`, as [`set`](Dict::set) does; returns how many keys were new.
+    /// Stores all entries of `entries`, as [`set`](Dict::set) does; returns how many keys were new. What they need of memory
+    /// comes while others are stored.
     ///
     /// # Errors
     ///
@@ -38,7 +39,8 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
         }
     }
 
-    /// The values of many keys, in their order.
+    /// The values of many keys, in their order. What they need of memory comes while others are looked at: in a dictionary
+    /// that is larger than the processor's caches it takes a half to a third of what as many calls of [`get`](Dict::get) take.
     ///
     /// # Errors
     ///
