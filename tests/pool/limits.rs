@@ -1,6 +1,7 @@
 //! Limits that are reached in the middle: each task has a result or an error with its number, and the pool goes on when
 //! there is room again.
 
+use crate::copied::copy_program;
 use mutirao::{Pool, Process, TaskError, Value};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::unix::fs::PermissionsExt;
@@ -227,7 +228,7 @@ fn role_of_a_copy_that_may_not_be_executed() {
 fn no_permission_to_execute_in_the_middle() {
     let _watchdog = Watchdog::new("no_permission_to_execute_in_the_middle");
     let copy = std::env::temp_dir().join(format!("mutirao-pool-copy-{}", std::process::id()));
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    copy_program(&copy);
     let role = ["--exact", "limits::role_of_a_copy_that_may_not_be_executed", "--nocapture"];
     let output = Command::new(&copy).args(role).env(COPY, "1").output();
     std::fs::remove_file(&copy).unwrap();

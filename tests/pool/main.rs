@@ -3,6 +3,8 @@
 mutirao::testing::entry!();
 
 mod bad_input;
+#[path = "../processes/copied.rs"]
+mod copied;
 mod deaths;
 #[cfg(feature = "tracing")]
 mod events;

@@ -1,5 +1,6 @@
 //! Children that misbehave, and systems that refuse: what the parent is told.
 
+use crate::copied::copy_program;
 use mutirao::{Exit, Process, Resource, Stdio, Value, Zygote};
 use serde::{Deserialize, Serialize};
 use std::io::Read;
@@ -309,7 +310,7 @@ fn a_program_that_was_moved_away_runs_again() {
     let place = std::env::temp_dir().join(format!("mutirao-copies-{}", std::process::id()));
     std::fs::create_dir(&place).unwrap();
     for how in ["relative", "deleted", "replaced", "forbidden"] {
-        std::fs::copy(std::env::current_exe().unwrap(), place.join("copy")).unwrap();
+        copy_program(&place.join("copy"));
         let mut copy = Command::new("./copy");
         copy.current_dir(&place).args(["--exact", "badly::role_of_a_copy", "--nocapture"]).env(COPY, how);
         let output = copy.output().unwrap();

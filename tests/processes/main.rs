@@ -3,6 +3,7 @@
 mutirao::testing::entry!();
 
 mod badly;
+mod copied;
 mod dict;
 mod family;
 mod full;
