@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
-use mutirao::{Dict, Segment};
+use mutirao::{Dict, Plain, Segment};
 
 #[derive(Arbitrary, Debug)]
 enum Operation {
@@ -42,6 +42,8 @@ pub fn dict(bytes: &[u8]) {
         |key| format!("{key}").repeat(1 + usize::from(key) % 4),
         |value| vec![value as u8; usize::from(value) % 3000],
     );
+    // Records of one size are read in a way of their own.
+    run::<Plain<[u8; 16]>, Plain<[u16; 100]>>(&plan, capacity, |key| Plain([key; 16]), |value| Plain([value; 100]));
 }
 
 trait Both: mutirao::DictItem + Clone + PartialEq + core::fmt::Debug {}
@@ -176,6 +178,9 @@ fn survive<K: Both + Eq + core::hash::Hash, V: Both>(
         let _ = ours.remove(&key);
         let _ = ours.get_or_insert_with_timeout(&key, Duration::ZERO, || value.clone());
     }
+    let many: Vec<_> = (0..16).map(|n| (key_of(n * 16), value_of(u16::from(n)))).collect();
+    let _ = ours.get_many(many.iter().map(|(key, _)| key));
+    let _ = ours.insert_many(many.iter().map(|(key, value)| (key, value)));
     let _ = ours.len();
     let _ = ours.iter().take(10_000).count();
     let _ = ours.clear();
