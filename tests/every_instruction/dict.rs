@@ -127,6 +127,9 @@ operations! {
     dict_words_replace: words_with_key,
         |words| { begin(); words.insert(&KEY, &2).unwrap(); end() },
         |words, killed| words_had(words, killed, Some(1), Some(2));
+    dict_words_insert_many: words,
+        |words| { begin(); words.insert_many([(KEY, 2)]).unwrap(); end() },
+        |words, killed| words_had(words, killed, None, Some(2));
     dict_words_remove: words_with_key,
         |words| { begin(); words.remove(&KEY).unwrap(); end() },
         |words, killed| words_had(words, killed, Some(1), None);
@@ -173,6 +176,9 @@ operations! {
         |records, killed| records_had(records, killed, None, Some(2));
     dict_records_replace: records_with_key,
         |records| { let (key, new) = (name(KEY), value(2)); begin(); records.insert(&key, &new).unwrap(); end() },
+        |records, killed| records_had(records, killed, Some(1), Some(2));
+    dict_records_insert_many: records_with_key,
+        |records| { let all = [(name(KEY), value(2))]; begin(); records.insert_many(all).unwrap(); end() },
         |records, killed| records_had(records, killed, Some(1), Some(2));
     dict_records_remove: records_with_key,
         |records| { let key = name(KEY); begin(); records.remove(&key).unwrap(); end() },
