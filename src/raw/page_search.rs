@@ -31,6 +31,35 @@ impl Hops {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stopped(pub u64);
 
+/// A walk over runs that begins in the middle and goes on at the start, once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Walk {
+    /// Where it goes on.
+    pub at: u64,
+    begins_again: bool,
+}
+
+impl Walk {
+    /// From this page on.
+    pub fn new(at: u64) -> Self {
+        Self { at, begins_again: at > 0 }
+    }
+
+    /// The next run, if it is within so many pages, without a lock. `None`: this is as far as the walk goes.
+    pub fn next(&mut self, pages: &Pages<'_>, hops: Hops) -> Option<(u64, Run)> {
+        let mut found = pages.next_run_near(self.at, hops);
+        if found == Err(Stopped(0)) && self.begins_again {
+            *self = Self::new(0);
+            found = pages.next_run_near(0, hops);
+        }
+        self.at = match found {
+            Ok((page, run)) => page + u64::from(run.pages),
+            Err(Stopped(at)) => at,
+        };
+        found.ok()
+    }
+}
+
 impl Pages<'_> {
     /// The first run at `from` or behind it, without a lock: what is found may be gone.
     pub fn next_run(&self, from: u64) -> Option<(u64, Run)> {
@@ -118,7 +147,7 @@ impl Pages<'_> {
 
 #[cfg(all(test, not(mutirao_model)))]
 mod tests {
-    use super::{FreePages, Hops, Stopped};
+    use super::{FreePages, Hops, Stopped, Walk};
     use crate::raw::pages::{Pages, PagesHeader, Run};
     use crate::sync::AtomicU64;
 
@@ -153,5 +182,10 @@ mod tests {
         assert_eq!(pages.next_run_near(0, Hops(1)), Err(Stopped(1)));
         assert_eq!(pages.next_run_near(1, Hops(1)), Ok((1, run(1))));
         assert_eq!(pages.next_run_near(90, Hops(10)), Err(Stopped(0)));
+        let mut walk = Walk::new(79);
+        assert_eq!(walk.next(&pages, Hops(30)), Some((79, run(1))));
+        assert_eq!((walk.next(&pages, Hops(30)), walk.at), (Some((1, run(1))), 2), "at the start again");
+        let mut walk = Walk { at: 80, begins_again: false };
+        assert_eq!((walk.next(&pages, Hops(30)), walk.at), (None, 0));
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks;
-use crate::raw::page_search::{Hops, Stopped};
+use crate::raw::page_search::{Hops, Walk};
 use crate::raw::pages::Run;
 use crate::segment::arena::Arena;
 use crate::segment::layout::PAGE;
@@ -78,29 +78,16 @@ impl Arena {
             Search::All => (u32::MAX, Hops::ALL),
             Search::Few | Search::Grow => (LOOKS, Hops(4 * LOOKS)),
         };
-        let mut from = if search == Search::All { 0 } else { self.rover.load(Relaxed) };
-        let mut begins_again = from > 0;
+        let mut walk = Walk::new(if search == Search::All { 0 } else { self.rover.load(Relaxed) });
         for _ in 0..most {
-            let (page, run) = match pages.next_run_near(from, hops) {
-                Ok(found) => found,
-                // At the end: what was freed meanwhile is at the start.
-                Err(Stopped(0)) if begins_again => {
-                    (from, begins_again) = (0, false);
-                    continue;
-                }
-                Err(Stopped(at)) => {
-                    from = at;
-                    break;
-                }
-            };
-            from = page + u64::from(run.pages);
+            let Some((page, run)) = walk.next(&pages, hops) else { break };
             let is_worth_it = run.class == class && (search == Search::All || run.is_spare || run.owner.is_some());
             if is_worth_it && asked.is_left(run.owner) && self.adopt(life, seated, page, run, search) {
-                self.rover.store(from, Relaxed);
+                self.rover.store(walk.at, Relaxed);
                 return true;
             }
         }
-        self.rover.store(from, Relaxed);
+        self.rover.store(walk.at, Relaxed);
         false
     }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;
 use crate::raw::blocks::{BlockWord, GENERATION_MASK};
 use crate::raw::lock::{Acquired, RawLock, Refused};
-use crate::raw::page_search::{Hops, Stopped};
+use crate::raw::page_search::{Hops, Stopped, Walk};
 use crate::raw::pages::{Run, WHOLE};
 use crate::segment::adopt::{Asked, Search};
 use crate::segment::arena::Arena;
@@ -293,22 +293,10 @@ impl Arena {
     fn give_back_unused<L: Liveness>(&self, life: &L, most: u32, deadline: Deadline) -> Result<()> {
         let mut asked = Asked::new(life);
         let (all, hops) = (most == u32::MAX, Hops(most.saturating_mul(4)));
-        let mut from = if all { 0 } else { self.sweeper.load(Relaxed) };
-        let (mut begins_again, mut left) = (from > 0, if all { u32::MAX } else { GIVEN_BACK });
+        let mut walk = Walk::new(if all { 0 } else { self.sweeper.load(Relaxed) });
+        let mut left = if all { u32::MAX } else { GIVEN_BACK };
         for _ in 0..most {
-            let (page, run) = match self.pages().next_run_near(from, hops) {
-                Ok(found) => found,
-                // At the end: others are at the start.
-                Err(Stopped(0)) if begins_again => {
-                    (from, begins_again) = (0, false);
-                    continue;
-                }
-                Err(Stopped(at)) => {
-                    from = at;
-                    break;
-                }
-            };
-            from = page + u64::from(run.pages);
+            let Some((page, run)) = walk.next(&self.pages(), hops) else { break };
             // Where nobody noted anything, a look at the blocks is for whoever looks at all.
             let is_worth_it = all || run.is_spare || run.owner.is_some() || run.class == WHOLE;
             let Some(cut) = Cut::of(run).filter(|_| is_worth_it) else { continue };
@@ -332,7 +320,7 @@ impl Arena {
                 break;
             }
         }
-        self.sweeper.store(from, Relaxed);
+        self.sweeper.store(walk.at, Relaxed);
         if all {
             let _locked = self.lock(life, deadline)?;
             self.pages().forget_low();
