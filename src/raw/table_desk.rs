@@ -66,6 +66,26 @@ impl Step {
         ];
         ALL.into_iter().find(|step| *step as u64 == number)
     }
+
+    /// Whether the count is another if it happens; of a split, whether lines are counted.
+    const fn counts(self) -> bool {
+        matches!(self, Self::Insert | Self::Remove | Self::Extend | Self::Split)
+    }
+
+    /// Whether something is there afterwards that was not.
+    const fn brings(self) -> bool {
+        matches!(self, Self::Exchange) || self.spends()
+    }
+
+    /// Whether spare lines are fewer if it happens.
+    const fn spends(self) -> bool {
+        matches!(self, Self::Extend | Self::Split)
+    }
+
+    /// Whether something was there before.
+    const fn takes(self) -> bool {
+        matches!(self, Self::Remove | Self::Exchange | Self::Unlink | Self::Drop | Self::Clear)
+    }
 }
 
 /// One thread's place to write down what it does. All-zero: nobody's, nothing announced, nothing counted.
@@ -177,10 +197,19 @@ impl Desk {
         // Taking the lock has let a fence pass since the last claim was taken off.
         self.bucket.store(claim.bucket, Relaxed);
         self.place.store(u64::from(claim.link) << 32 | u64::from(claim.slot), Relaxed);
-        self.count_after.store(claim.count_after, Relaxed);
-        self.new.store(claim.new.into(), Relaxed);
-        self.old.store(claim.old.into(), Relaxed);
-        self.rest.store(claim.rest.into(), Relaxed);
+        // What the step has no use for keeps its last words.
+        if claim.step.counts() {
+            self.count_after.store(claim.count_after, Relaxed);
+        }
+        if claim.step.brings() {
+            self.new.store(claim.new.into(), Relaxed);
+        }
+        if claim.step.spends() {
+            self.rest.store(claim.rest.into(), Relaxed);
+        }
+        if claim.step.takes() {
+            self.old.store(claim.old.into(), Relaxed);
+        }
         self.on.store(claim.step as u64, order!(desk_note, Release));
     }
 
@@ -199,15 +228,16 @@ impl Desk {
     pub(crate) fn claim(&self) -> Option<Claim> {
         let step = Step::from_number(self.on.load(order!(desk_see, Acquire)))?;
         let place = self.place.load(Relaxed);
+        let half = |is_said: bool, word: &AtomicU64| if is_said { word.load(Relaxed) as u32 } else { 0 };
         Some(Claim {
             step,
             bucket: self.bucket.load(Relaxed),
             link: (place >> 32) as u32,
             slot: place as u32,
-            count_after: self.count_after.load(Relaxed),
-            new: self.new.load(Relaxed) as u32,
-            old: self.old.load(Relaxed) as u32,
-            rest: self.rest.load(Relaxed) as u32,
+            count_after: if step.counts() { self.count_after.load(Relaxed) } else { 0 },
+            new: half(step.brings(), &self.new),
+            old: half(step.takes(), &self.old),
+            rest: half(step.spends(), &self.rest),
         })
     }
 
@@ -310,11 +340,10 @@ impl Desk {
     /// Whether this desk is about to free the block, or would be if what it announced happened. Asked after a look at the
     /// table that did not find the block, so a desk that does not name it any more has freed it.
     pub fn names(&self, unit: u32) -> bool {
-        let unit = u64::from(unit);
-        let announced = self.on.load(order!(desk_see, Acquire)) != 0 && self.old.load(Relaxed) == unit;
-        announced || {
+        let is_claimed = unit != 0 && self.claim().is_some_and(|claim| claim.old == unit);
+        is_claimed || {
             let word = self.leaving.load(order!(desk_see, Acquire));
-            word & LEAVES != 0 && word as u32 == unit as u32
+            word & LEAVES != 0 && word as u32 == unit
         }
     }
 }
