@@ -1,7 +1,7 @@
 //! A dictionary that any number of processes read without a lock.
 
 use crate::error::{Error, Result};
-use crate::handle::dict_bits::{Bits, Done, If};
+use crate::handle::dict_bits::{Done, If};
 use crate::handle::dict_codec::{DictItem, Lookup, tag};
 use crate::handle::dict_store::Store;
 use crate::handle::object::{Object, Place, among_others};
@@ -132,7 +132,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
     /// See [`Dict`]. When the old value does not decode, the new one stands and the error says so.
     #[inline(always)]
     pub fn insert<Q: Lookup<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<Option<V>> {
-        self.store.with_key(key, |key| self.store.with_value(key, value, |value| self.store.replace(key, value)))
+        self.store.replace(key, value)
     }
 
     /// Stores a value, whatever there was. True: the key is new.
@@ -141,11 +141,9 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
     ///
     /// See [`Dict`].
     #[doc(alias = "__setitem__")]
-    #[inline(always)]
+    #[inline]
     pub fn set<Q: Lookup<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<bool> {
-        let put = |key: Bits<'_>, value: Bits<'_>| self.store.put(key, value, If::Always);
-        let done = self.store.with_key(key, |key| self.store.with_value(key, value, |value| put(key, value)))?;
-        Ok(matches!(done, Done::Inserted))
+        Ok(matches!(self.store.set(key, value, If::Always)?, Done::Inserted))
     }
 
     /// Stores a value if the key has none. True: it had none.
@@ -154,9 +152,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
     ///
     /// See [`Dict`].
     pub fn insert_new<Q: Lookup<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<bool> {
-        let put = |key: Bits<'_>, value: Bits<'_>| self.store.put(key, value, If::Absent);
-        let done = self.store.with_key(key, |key| self.store.with_value(key, value, |value| put(key, value)))?;
-        Ok(matches!(done, Done::Inserted))
+        Ok(matches!(self.store.set(key, value, If::Absent)?, Done::Inserted))
     }
 
     /// Removes a key, and returns its value.

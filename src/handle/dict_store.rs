@@ -240,10 +240,9 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     pub(crate) fn kept<T>(&self, done: Done<T>) -> Result<Done<T>> {
         if matches!(done, Done::Inserted) {
             match &self.table {
-                Tables::Words(table) if table.is_over_limit()? => table.evict_some()?,
-                Tables::Records(table) if table.is_over_limit()? => table.evict_some()?,
-                _ => 0,
-            };
+                Tables::Words(table) => table.keep_limit()?,
+                Tables::Records(table) => table.keep_limit()?,
+            }
         }
         Ok(done)
     }
@@ -251,7 +250,6 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     /// Stores a value and says only what was done.
     #[inline(always)]
     pub(crate) fn put(&self, key: Bits<'_>, value: Bits<'_>, when: If<'_>) -> Result<Done<()>> {
-        self.body.life()?;
         match (key, value, &self.table) {
             (Bits::Word(key), Bits::Word(value), Tables::Words(table)) => {
                 self.kept(done(table.put_word(key, value, when.word())?).map(|_| ()))
@@ -263,20 +261,42 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         }
     }
 
-    /// Stores a value whatever there was, and returns that.
+    /// The table, where keys and values are words: then nothing is encoded.
     #[inline(always)]
-    pub(crate) fn replace(&self, key: Bits<'_>, value: Bits<'_>) -> Result<Option<V>> {
-        self.body.life()?;
-        match (key, value, &self.table) {
-            (Bits::Word(key), Bits::Word(value), Tables::Words(table)) => {
-                self.kept(done(table.put_word(key, value, When::Always)?))?.replaced().map(from_word).transpose()
-            }
-            (Bits::Bytes(key), Bits::Bytes(value), Tables::Records(table)) => with_spare(|old| {
-                let done = self.kept(done(table.put(key, value, When::Always, Some(old))?))?;
-                done.replaced().map(|()| self.decode_bytes(old)).transpose()
-            }),
-            _ => Err(mixed()),
+    fn words(&self) -> Option<&Table<PairLine>> {
+        match &self.table {
+            Tables::Words(table) if is_inline::<K, V>() => Some(table),
+            _ => None,
         }
+    }
+
+    /// Stores a value beside a key, and says only what was done.
+    #[inline(always)]
+    pub(crate) fn set<Q: Lookup<K> + ?Sized>(&self, key: &Q, value: &V, when: If<'_>) -> Result<Done<()>> {
+        if let Some(table) = self.words() {
+            return self.kept(done(table.put_word(key.word(), to_word(value), when.word())?).map(drop));
+        }
+        self.with_key(key, |key| self.with_value(key, value, |value| self.put(key, value, when)))
+    }
+
+    /// Stores a value beside a key whatever there was, and returns that.
+    #[inline(always)]
+    pub(crate) fn replace<Q: Lookup<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<Option<V>> {
+        if let Some(table) = self.words() {
+            let done = self.kept(done(table.put_word(key.word(), to_word(value), When::Always)?))?;
+            return done.replaced().map(from_word).transpose();
+        }
+        self.with_key(key, |key| self.with_value(key, value, |value| self.replace_bytes(key, value)))
+    }
+
+    fn replace_bytes(&self, key: Bits<'_>, value: Bits<'_>) -> Result<Option<V>> {
+        let (Bits::Bytes(key), Bits::Bytes(value), Tables::Records(table)) = (key, value, &self.table) else {
+            return Err(mixed());
+        };
+        with_spare(|old| {
+            let done = self.kept(done(table.put(key, value, When::Always, Some(old))?))?;
+            done.replaced().map(|()| self.decode_bytes(old)).transpose()
+        })
     }
 
     /// Removes a key whatever its value, and returns that. One that does not decode stays.

@@ -52,20 +52,60 @@ impl<'a, S: Store> Table<'a, S> {
     /// Locks the bucket of a hash.
     #[inline(always)]
     pub fn lock(&self, life: &impl Liveness, hash: u64) -> Result<Locked<'a, S::Line>, Trouble> {
-        let bucket = self.guess(hash);
-        if let Some(line) = self.store.bucket(bucket) {
-            let word = Word::mine(line);
-            if !word.is_locked() && self.belongs(hash, bucket, word) && self.take(life, line, word) {
-                return Ok(Locked { bucket, line, word, me: life.me() });
+        if let Some(locked) = self.lock_near(life, hash) {
+            if self.is_home(&locked, hash) {
+                return Ok(locked);
             }
+            self.unlock(locked);
         }
         self.lock_anyhow(life, hash)
     }
 
+    /// The usual way of a change, straight: locks the bucket that is guessed, if nobody has it locked. What is occupied in
+    /// its own line belongs there; what is not found there may belong elsewhere, see [`free_near`](Self::free_near).
+    #[inline(always)]
+    pub fn lock_near(&self, life: &impl Liveness, hash: u64) -> Option<Locked<'a, S::Line>> {
+        let (bucket, line) = self.near(hash)?;
+        self.lock_line(life, bucket, line)
+    }
+
+    /// The bucket that is guessed for a hash, and its line.
+    #[inline(always)]
+    pub fn near(&self, hash: u64) -> Option<(u64, &'a S::Line)> {
+        let bucket = self.guess(hash);
+        Some((bucket, self.store.bucket_near(bucket)?))
+    }
+
+    /// As [`lock_near`](Self::lock_near), of a bucket that was looked up.
+    #[inline(always)]
+    pub fn lock_line(&self, life: &impl Liveness, bucket: u64, line: &'a S::Line) -> Option<Locked<'a, S::Line>> {
+        let (word, me) = (Word::mine(line), life.me());
+        if word.is_locked() || !self.take(me, line, word) {
+            return None;
+        }
+        Some(Locked { bucket, line, word, me })
+    }
+
+    /// A free slot for what is not in the own line of this bucket, if it can be nowhere else. `None`:
+    /// [`locate`](Self::locate) knows.
+    #[inline(always)]
+    pub fn free_near(&self, locked: &Locked<'a, S::Line>, hash: u64) -> Option<Slot<'a, S::Line>> {
+        let line = locked.line;
+        let is_alone = self.is_home(locked, hash) && line.link().load(Relaxed) == 0;
+        let slot = locked.word.free_slot().filter(|_| is_alone)?;
+        Some(Slot { line, link: 0, slot })
+    }
+
+    /// Whether this bucket has the entries of a hash.
+    #[inline(always)]
+    pub fn is_home(&self, locked: &Locked<'a, S::Line>, hash: u64) -> bool {
+        self.belongs(hash, locked.bucket, locked.word)
+    }
+
     /// Free -> ours, as it was looked at.
     #[inline(always)]
-    pub(crate) fn take(&self, life: &impl Liveness, line: &S::Line, word: Word<S::Line>) -> bool {
-        let ours = word.of(Some(life.me())).bits();
+    pub(crate) fn take(&self, me: ParticipantId, line: &S::Line, word: Word<S::Line>) -> bool {
+        let ours = word.of(Some(me)).bits();
         let taken = line.header().compare_exchange(word.bits(), ours, order!(table_lock, AcqRel), Relaxed).is_ok();
         if taken {
             // Whoever sees something that is written from here on sees this version too. And what is announced from here
@@ -91,24 +131,21 @@ impl<'a, S: Store> Table<'a, S> {
                 return Ok(Spot::Found(Slot { line, link: 0, slot }));
             }
         }
-        let link = line.link().load(Relaxed);
         match word.free_slot() {
-            Some(slot) if link == 0 => Ok(Spot::Free(Slot { line, link: 0, slot })),
-            free => self.locate_in_chain(locked, asked, free, link),
+            Some(slot) if line.link().load(Relaxed) == 0 => Ok(Spot::Free(Slot { line, link: 0, slot })),
+            _ => self.locate_behind(locked, asked),
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn locate_in_chain(
+    /// As [`locate`](Self::locate), of what is not in the bucket's own line.
+    #[inline]
+    pub fn locate_behind(
         &self,
         locked: &Locked<'a, S::Line>,
         asked: &mut impl Asked<S::Line>,
-        free: Option<u32>,
-        mut link: u32,
     ) -> Result<Spot<'a, S::Line>, Trouble> {
-        let mut free = free.map(|slot| Slot { line: locked.line, link: 0, slot });
-        let mut last = locked.line;
+        let mut free = locked.word.free_slot().map(|slot| Slot { line: locked.line, link: 0, slot });
+        let (mut last, mut link) = (locked.line, locked.line.link().load(Relaxed));
         for lines in 0..CHAIN_MAX as u32 {
             if link == 0 {
                 if lines > LONG_CHAIN && self.first + locked.word.level() >= 4 {
@@ -324,11 +361,7 @@ impl<L: Line> Locked<'_, L> {
     /// Makes a slot occupied, or not. This is the commit.
     #[inline(always)]
     fn occupy(&mut self, at: &Slot<'_, L>, yes: bool) {
-        let bit = 1 << at.slot;
-        let changed = |word: Word<L>| {
-            let slots = if yes { word.occupied() | bit } else { word.occupied() & !bit };
-            word.with_occupied(slots).changed()
-        };
+        let changed = |word: Word<L>| word.with(at.slot, yes).changed();
         if at.link == 0 {
             self.word = changed(self.word);
             self.word.of(Some(self.me)).publish(at.line);

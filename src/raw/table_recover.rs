@@ -37,7 +37,7 @@ impl<'a, S: Store> Table<'a, S> {
             let word = self.wait_for(life, line)?;
             if !self.belongs(hash, bucket, word) {
                 bucket = self.redirect(hash, bucket, word);
-            } else if self.take(life, line, word) {
+            } else if self.take(life.me(), line, word) {
                 return Ok(Locked { bucket, line, word, me: life.me() });
             }
         }
@@ -49,7 +49,7 @@ impl<'a, S: Store> Table<'a, S> {
         let line = self.store.bucket(bucket).ok_or(Trouble::Corrupt("a bucket that is not there"))?;
         for _ in 0..HOPS {
             let word = self.wait_for(life, line)?;
-            if self.take(life, line, word) {
+            if self.take(life.me(), line, word) {
                 return Ok(Locked { bucket, line, word, me: life.me() });
             }
         }

@@ -162,6 +162,13 @@ impl<L: Line> Word<L> {
         Self::from_bits(self.0 & !field | ((slots & Self::FULL) as u64) << OCCUPIED)
     }
 
+    /// The same with this slot occupied, or not.
+    #[inline(always)]
+    pub const fn with(self, slot: u32, yes: bool) -> Self {
+        let bit = (1 << slot & Self::FULL as u64) << OCCUPIED;
+        Self::from_bits(if yes { self.0 | bit } else { self.0 & !bit })
+    }
+
     /// How often the bucket was split.
     #[inline(always)]
     pub const fn level(self) -> u32 {
@@ -199,18 +206,21 @@ pub(crate) const fn low(hash: u64, bits: u32) -> u64 {
     hash & !(u64::MAX << (bits & 63))
 }
 
-/// How many buckets there are, as this process saw it last: so many, and the largest power of two in it.
+/// How many buckets there are, as this process saw it last: so many in the lower half, and above it the bits of a hash that
+/// decide, one more than the largest power of two in it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Extent(u64);
 
-const LEVEL_SHIFT: u32 = 56;
+/// The most buckets that a process sees: more than can be.
+const BUCKETS_MAX: u64 = 1 << 31;
 
 impl Extent {
-    /// So many buckets, at least 1 and at most 2^48.
+    /// So many buckets, at least 1.
     #[inline(always)]
     pub const fn new(buckets: u64) -> Self {
         let buckets = if buckets == 0 { 1 } else { buckets };
-        Self(buckets | (63 - buckets.leading_zeros() as u64) << LEVEL_SHIFT)
+        let buckets = if buckets > BUCKETS_MAX { BUCKETS_MAX } else { buckets };
+        Self(buckets | (u64::MAX >> buckets.leading_zeros()) << 32)
     }
 
     /// As one word.
@@ -228,22 +238,22 @@ impl Extent {
     /// How many.
     #[inline(always)]
     pub const fn buckets(self) -> u64 {
-        self.0 & !(u64::MAX << LEVEL_SHIFT)
+        self.0 & u32::MAX as u64
     }
 
     /// The largest power of two in it, its logarithm.
     #[inline(always)]
     pub const fn level(self) -> u32 {
-        (self.0 >> LEVEL_SHIFT) as u32 & 63
+        (self.0 >> 32 | 1).ilog2()
     }
 
     /// The bucket of a hash.
     #[inline(always)]
     pub const fn bucket(self, hash: u64) -> u64 {
-        // Without a branch, whose outcome would be as random as the hash.
-        let level = self.level();
-        let bucket = hash & !((u64::MAX << 1) << level);
-        bucket - (((bucket >= self.buckets()) as u64) << level)
+        let decide = self.0 >> 32;
+        let (wide, narrow) = (hash & decide, hash & decide >> 1);
+        // Both are there: a branch would be as random as the hash.
+        if wide < self.buckets() { wide } else { narrow }
     }
 
     /// How many bits of a hash decided on this bucket, when there were so many.

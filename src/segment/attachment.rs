@@ -164,6 +164,10 @@ impl Attachment {
     pub(crate) fn is_ours(&self) -> bool {
         self.fork.is_ours()
     }
+    /// What tells a forked child.
+    pub(crate) fn fork(&self) -> ForkWord {
+        self.fork
+    }
     pub(crate) fn header(&self) -> &Header {
         &self.header
     }

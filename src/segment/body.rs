@@ -10,6 +10,7 @@ use crate::segment::layout::{Entry, MAGIC, ObjectKind};
 use crate::segment::open::Segment;
 use crate::segment::tag::TypeTag;
 use crate::sync::{AtomicU64, Ordering};
+use crate::sys::fork::ForkWord;
 use std::sync::Arc;
 
 /// What a new object is to be, beside its kind and the type of its items.
@@ -33,6 +34,9 @@ pub(crate) struct Body {
     /// header, which nobody changes. So there is nothing to tell apart at each operation.
     word: Placed<AtomicU64>,
     alive: u64,
+    /// Whether we are the process that attached, and its id there: copies, for a look at each operation.
+    fork: ForkWord,
+    me: ParticipantId,
     segment: Segment,
     /// Of an object among others.
     hold: Option<Arc<Hold>>,
@@ -78,6 +82,8 @@ impl Body {
             shape: attachment.header().shape,
             word: attachment.region().placed(0)?,
             alive: u64::from_ne_bytes(MAGIC),
+            fork: attachment.fork(),
+            me: attachment.me(),
             segment: segment.clone(),
             hold: None,
         })
@@ -95,6 +101,8 @@ impl Body {
             shape: found.shape,
             word: attachment.region().placed(offset)?,
             alive: state.word(),
+            fork: attachment.fork(),
+            me: attachment.me(),
             segment: segment.clone(),
             hold: Some(Arc::clone(hold)),
         })
@@ -130,8 +138,19 @@ impl Body {
     /// Who we are, unless this handle was inherited by `fork` or the object was removed.
     #[inline]
     pub(crate) fn life(&self) -> Result<&Self> {
-        self.attachment().ours()?;
-        if self.is_over() { Err(removed()) } else { Ok(self) }
+        if self.is_alive() { Ok(self) } else { Err(self.why_dead()) }
+    }
+
+    /// Whether this handle was neither inherited by `fork` nor its object removed.
+    #[inline(always)]
+    pub(crate) fn is_alive(&self) -> bool {
+        self.fork.is_ours() && !self.is_over()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn why_dead(&self) -> Error {
+        self.attachment().ours().map_or_else(|error| error, |_| removed())
     }
 
     /// Who the process that attached is, also when we were forked from it: for reads that need no id.
@@ -177,7 +196,7 @@ impl Body {
 impl Liveness for Body {
     #[inline]
     fn me(&self) -> ParticipantId {
-        self.attachment().me()
+        self.me
     }
 
     #[cold]

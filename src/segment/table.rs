@@ -148,21 +148,16 @@ impl<L: Kept> Table<L> {
         shelf.machine(&Standing { shelf, under: body }).len(body.life().ok())
     }
 
-    /// Whether there are more entries than the bound, as far as this thread knows: others tell of their last 31 late.
-    #[inline]
-    pub(crate) fn is_over_limit(&self) -> Result<bool> {
-        let Inner { shelf, body, desks, .. } = &*self.0;
-        if shelf.plan.limit == 0 {
-            return Ok(false);
-        }
-        let standing = self.0.standing();
-        let sitting = desks.sit(&shelf.machine(&standing), body.life()?)?;
-        Ok(self.is_over(sitting.desk))
+    /// Takes entries out that nobody has read for long, until there are no more than the bound, as far as this thread
+    /// knows: others tell of their last 31 late.
+    #[inline(always)]
+    pub(crate) fn keep_limit(&self) -> Result<()> {
+        if self.0.shelf.plan.limit == 0 { Ok(()) } else { self.evict_some() }
     }
 
-    /// Takes entries out that nobody has read for long, until there are no more than the bound. How many.
     #[cold]
-    pub(crate) fn evict_some(&self) -> Result<u64> {
+    #[inline(never)]
+    fn evict_some(&self) -> Result<()> {
         let Inner { shelf, body, desks, .. } = &*self.0;
         let life = body.life()?;
         let standing = self.0.standing();
@@ -177,7 +172,7 @@ impl<L: Kept> Table<L> {
             evicted += 1;
             self.0.after_remove(sitting.desk);
         }
-        Ok(evicted)
+        Ok(())
     }
 
     /// Whether there are more entries than there may be. Asks all desks if what is known of them does not suffice: each
@@ -313,7 +308,8 @@ impl<L: Kept> Inner<L> {
     pub(in crate::segment) fn get_lines(&self, desk: &Desk, lines: u32) -> Result<()> {
         let standing = self.standing();
         let machine = self.shelf.machine(&standing);
-        let number = self.shelf.desks.iter().position(|other| core::ptr::eq(other, desk)).unwrap_or(0);
+        let before = core::ptr::from_ref(desk).addr().wrapping_sub(self.shelf.desks.as_ptr().addr());
+        let number = before / size_of::<Desk>();
         for _ in 0..lines {
             let block = self.arena()?.allocate(&self.body, LINE)?;
             let unit = unit_of(block.reference().unit)?;

@@ -51,18 +51,22 @@ impl Desks {
         Self { places: [(); SEATS].map(|()| Place::default()), row, rows }
     }
 
+    /// The desk of this thread, of all desks, if it has one for itself.
+    #[inline(always)]
+    pub(crate) fn own<'a>(&self, all: &'a [Desk]) -> Option<&'a Desk> {
+        let usual = seats::usual();
+        let place = self.places.get(usual as usize).filter(|_| usual < OWN)?;
+        // None yet: beyond all of them.
+        all.get(place.desk.load(Relaxed).wrapping_sub(1) as usize)
+    }
+
     /// A desk for this thread.
     #[inline(always)]
     pub(crate) fn sit<'a, S: Store>(&'a self, machine: &Machine<'a, S>, life: &impl Liveness) -> Result<Sitting<'a>> {
-        let usual = seats::usual();
-        if usual < OWN
-            && let Some(place) = self.places.get(usual as usize)
-            && let Some(number) = place.desk.load(Relaxed).checked_sub(1)
-            && let Some(desk) = machine.desks.get(number as usize)
-        {
-            return Ok(Sitting { desk, shared: None });
+        match self.own(machine.desks) {
+            Some(desk) => Ok(Sitting { desk, shared: None }),
+            None => self.sit_elsewhere(machine, life, seats::usual()),
         }
-        self.sit_elsewhere(machine, life, usual)
     }
 
     #[cold]

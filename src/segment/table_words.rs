@@ -1,11 +1,13 @@
 //! A table whose keys and values are words: they stand in the buckets, and a value is replaced by one store.
 
 use crate::error::Result;
-use crate::raw::table::{Asked, Trouble};
-use crate::raw::table_change::Spot;
+use crate::raw::table::{Asked, Store, Trouble};
+use crate::raw::table_change::{Locked, Spot};
 use crate::raw::table_line::PairLine;
+use crate::raw::table_word::{Line, Word};
 use crate::segment::table::{BATCH, Put, Table, When, family};
 use crate::segment::table_shelf::{Standing, Under, error_of};
+use crate::sync::Ordering::Relaxed;
 
 /// A key that is looked for, and the value that was found.
 struct Wanted {
@@ -46,6 +48,18 @@ impl When<u64> {
             Self::Equals(value) => now == Some(value),
         }
     }
+}
+
+/// Replaces the first value that was found in a locked line.
+#[inline(always)]
+fn replace(line: &PairLine, found: u32, value: u64, when: When<u64>) -> Put<u64> {
+    let slot = found.trailing_zeros();
+    let old = line.value(slot);
+    if !when.allows(Some(old)) {
+        return Put::Refused(Some(old));
+    }
+    line.set_value(slot, value);
+    Put::Replaced(old)
 }
 
 impl Table<PairLine> {
@@ -96,61 +110,103 @@ impl Table<PairLine> {
         self.put_hashed(key, self.inner().shelf.hash.word(key), value, when)
     }
 
+    /// The usual way, straight: nothing of it has to stand in memory.
     #[inline(always)]
     fn put_hashed(&self, key: u64, hash: u64, value: u64, when: When<u64>) -> Result<Put<u64>> {
         let inner = self.inner();
-        let life = inner.body.life()?;
+        let standing = inner.standing();
+        let machine = inner.shelf.machine(&standing);
+        if inner.body.is_alive()
+            && let Some(locked) = machine.lock_near(&inner.body, hash)
+        {
+            let found = locked.line.find(key, locked.word().occupied());
+            if found != 0 {
+                let done = replace(locked.line, found, value, when);
+                machine.unlock(locked);
+                return Ok(done);
+            }
+            if let Some(at) = machine.free_near(&locked, hash)
+                && when.allows(None)
+                && let Some(desk) = inner.desks.own(&inner.shelf.desks)
+            {
+                machine.insert(desk, locked, &at, |line, slot| line.fill(slot, key, value));
+                inner.after_insert(desk);
+                return Ok(Put::Inserted);
+            }
+            return self.put_behind(locked, (key, hash), value, when);
+        }
+        self.put_anyhow((key, hash), value, when)
+    }
+
+    /// As [`put_word`](Self::put_word), of what is not in the own line of this bucket.
+    #[inline(never)]
+    fn put_behind(
+        &self,
+        locked: Locked<'_, PairLine>,
+        (key, hash): (u64, u64),
+        value: u64,
+        when: When<u64>,
+    ) -> Result<Put<u64>> {
+        let inner = self.inner();
+        let standing = inner.standing();
+        if let Some(line) = standing.chained(locked.line.link().load(Relaxed)) {
+            let found = line.find(key, Word::mine(line).occupied());
+            if found != 0 {
+                let done = replace(line, found, value, when);
+                inner.shelf.machine(&standing).unlock(locked);
+                return Ok(done);
+            }
+        }
+        self.put_last(locked, (key, hash), value, when)
+    }
+
+    /// As [`put_word`](Self::put_word), of what is farther behind this bucket, or not there.
+    #[inline(never)]
+    fn put_last(
+        &self,
+        locked: Locked<'_, PairLine>,
+        (key, hash): (u64, u64),
+        value: u64,
+        when: When<u64>,
+    ) -> Result<Put<u64>> {
+        let inner = self.inner();
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
         let mut wanted = Wanted { key, hash, value: 0, marks: false };
-        let locked = machine.lock(life, wanted.hash).map_err(error_of)?;
-        match machine.locate(&locked, &mut wanted) {
-            Ok(Spot::Found(at)) => {
-                let allowed = when.allows(Some(wanted.value));
-                if allowed {
-                    at.line.set_value(at.slot, value);
+        let fill = |line: &PairLine, slot| line.fill(slot, key, value);
+        if machine.is_home(&locked, hash)
+            && let Some(desk) = inner.desks.own(&inner.shelf.desks)
+        {
+            match machine.locate_behind(&locked, &mut wanted) {
+                Ok(Spot::Free(at)) if when.allows(None) => {
+                    machine.insert(desk, locked, &at, fill);
+                    inner.after_insert(desk);
+                    return Ok(Put::Inserted);
                 }
-                machine.unlock(locked);
-                let old = wanted.value;
-                Ok(if allowed { Put::Replaced(old) } else { Put::Refused(Some(old)) })
-            }
-            Ok(Spot::Free(at)) if when.allows(None) => {
-                let sitting = match inner.desks.sit(&machine, life) {
-                    Ok(sitting) => sitting,
-                    Err(error) => {
-                        machine.unlock(locked);
-                        return Err(error);
+                Ok(Spot::Full(last)) if when.allows(None) => {
+                    if machine.extend(desk, locked, last, fill).is_ok() {
+                        inner.after_insert(desk);
+                        return Ok(Put::Inserted);
                     }
-                };
-                machine.insert(sitting.desk, locked, &at, |line, slot| line.fill(slot, key, value));
-                inner.after_insert(sitting.desk);
-                Ok(Put::Inserted)
+                }
+                _ => machine.unlock(locked),
             }
-            Ok(Spot::Full(_)) if when.allows(None) => {
-                machine.unlock(locked);
-                self.put_behind(key, value, when)
-            }
-            Ok(_) => {
-                machine.unlock(locked);
-                Ok(Put::Refused(None))
-            }
-            Err(trouble) => {
-                machine.unlock(locked);
-                Err(error_of(trouble))
-            }
+        } else {
+            machine.unlock(locked);
         }
+        self.put_anyhow((key, hash), value, when)
     }
 
-    /// As [`put_word`](Self::put_word), when the chain may need a line.
+    /// As [`put_word`](Self::put_word), with chains, splits and other writers.
     #[cold]
     #[inline(never)]
-    fn put_behind(&self, key: u64, value: u64, when: When<u64>) -> Result<Put<u64>> {
+    fn put_anyhow(&self, (key, hash): (u64, u64), value: u64, when: When<u64>) -> Result<Put<u64>> {
         let inner = self.inner();
         let life = inner.body.life()?;
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
         let sitting = inner.desks.sit(&machine, life)?;
-        let mut wanted = Wanted { key, hash: inner.shelf.hash.word(key), value: 0, marks: false };
+        let mut wanted = Wanted { key, hash, value: 0, marks: false };
         // Bounded: a second round has the line that the first one lacked.
         for _ in 0..3 {
             let locked = machine.lock(life, wanted.hash).map_err(error_of)?;

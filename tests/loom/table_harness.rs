@@ -295,9 +295,28 @@ impl Ours<'_, PairLine> {
     /// False: there was no line for it.
     pub fn put(&self, key: u64, value: u64) -> bool {
         let table = self.table();
-        let locked = table.lock(self.life, key).expect("a living owner unlocks");
-        let mut wanted = Wanted { key, value: None, stage: self.stage };
         let fill = |line: &PairLine, slot| line.fill(slot, key, value);
+        // As the segment does it: the usual way first.
+        let mut near = table.lock_near(self.life, key);
+        if let Some(locked) = near.take() {
+            let found = locked.line.find(key, locked.word().occupied());
+            if found != 0 {
+                locked.line.set_value(found.trailing_zeros(), value);
+                table.unlock(locked);
+                return true;
+            }
+            if let Some(at) = table.free_near(&locked, key) {
+                table.insert(self.desk(), locked, &at, fill);
+                return true;
+            }
+            if table.is_home(&locked, key) {
+                near = Some(locked);
+            } else {
+                table.unlock(locked);
+            }
+        }
+        let locked = near.unwrap_or_else(|| table.lock(self.life, key).expect("a living owner unlocks"));
+        let mut wanted = Wanted { key, value: None, stage: self.stage };
         match table.locate(&locked, &mut wanted).expect("whole") {
             Spot::Found(at) => {
                 at.line.set_value(at.slot, value);
