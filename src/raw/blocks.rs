@@ -140,6 +140,12 @@ impl BlockWord {
     pub const fn is_live(self) -> bool {
         self.0 >> STATE_SHIFT & 3 == LIVE
     }
+
+    /// Whether the block stands in a structure in this generation.
+    #[inline]
+    pub const fn is_live_in(self, generation: u64) -> bool {
+        self.is_live() && self.generation() == generation & GENERATION_MASK
+    }
 }
 
 impl fmt::Debug for BlockWord {
@@ -185,8 +191,7 @@ pub fn release(word: &AtomicU64, generation: u64) {
 /// freed before and nothing is done.
 #[inline]
 pub fn free(word: &AtomicU64, generation: u64) -> bool {
-    let now = look(word);
-    let ours = now.is_live() && now.generation() == generation & GENERATION_MASK;
+    let ours = look(word).is_live_in(generation);
     if ours {
         release(word, generation);
     }
@@ -197,8 +202,7 @@ pub fn free(word: &AtomicU64, generation: u64) -> bool {
 /// another place. False: it is not LIVE in that generation.
 #[inline]
 pub fn settle(word: &AtomicU64, generation: u64) -> bool {
-    let now = look(word);
-    let ours = now.is_live() && now.generation() == generation & GENERATION_MASK;
+    let ours = look(word).is_live_in(generation);
     if ours {
         // Relaxed: storing the reference at the other place is a release.
         word.store(BlockWord::live(None, generation).bits(), Relaxed);
@@ -206,18 +210,14 @@ pub fn settle(word: &AtomicU64, generation: u64) -> bool {
     ours
 }
 
-/// Takes a block that a structure gave us the exclusive right to into a hand that is ours and off, to use it again. `None`:
-/// it is not LIVE in that generation. Else the block as it is now: who finds the right to it with us, dead, finds another
-/// generation.
-#[inline]
-pub fn retake(word: &AtomicU64, hand: &Hand, me: ParticipantId, block: BlockRef) -> Option<BlockRef> {
-    let now = look(word);
-    (now.is_live() && now.generation() == block.generation & GENERATION_MASK).then(|| {
-        let again = BlockRef { generation: (now.generation() + 1) & GENERATION_MASK, ..block };
-        hand.announce(again, 0);
-        hold(word, me, again.generation);
-        again
-    })
+/// Takes a block that a structure gave us the exclusive right to, and that is LIVE in this generation, into a hand that is
+/// ours and off, to use it again. The block as it is now: who finds the right to it with us, dead, finds another generation.
+#[inline(always)]
+pub fn retake(word: &AtomicU64, hand: &Hand, me: ParticipantId, block: BlockRef) -> BlockRef {
+    let again = BlockRef { generation: (block.generation + 1) & GENERATION_MASK, ..block };
+    hand.announce(again, 0);
+    hold(word, me, again.generation);
+    again
 }
 
 /// What one thread of a participant has in hand. All-zero is nothing.

@@ -115,15 +115,46 @@ impl PageWord {
     pub fn state(self) -> PageState {
         match self.0 & 3 {
             0 if self.0 == 0 => PageState::Free,
-            HEAD if self.0 >> PAGES_SHIFT != 0 => PageState::Head(Run {
-                pages: (self.0 >> PAGES_SHIFT) as u32,
-                class: (self.0 >> CLASS_SHIFT) as u32 & WHOLE,
-                owner: ParticipantId::new((self.0 >> OWNER_SHIFT) as u32 & ParticipantId::MASK),
-                is_spare: self.0 & SPARE != 0,
-            }),
+            HEAD if self.pages() != 0 => PageState::Head(self.run()),
             BODY if self.0 >> 2 != 0 => PageState::Body(self.0 >> 2),
             _ => PageState::Corrupt,
         }
+    }
+
+    /// The run whose first page this is.
+    #[inline(always)]
+    pub(crate) const fn run(self) -> Run {
+        Run {
+            pages: self.pages(),
+            class: self.class(),
+            owner: ParticipantId::new((self.0 >> OWNER_SHIFT) as u32 & ParticipantId::MASK),
+            is_spare: self.0 & SPARE != 0,
+        }
+    }
+
+    /// Pages of the run whose first page this is.
+    #[inline(always)]
+    pub(crate) const fn pages(self) -> u32 {
+        (self.0 >> PAGES_SHIFT) as u32
+    }
+
+    /// The class of the run whose first page this is.
+    #[inline(always)]
+    pub(crate) const fn class(self) -> u32 {
+        (self.0 >> CLASS_SHIFT) as u32 & WHOLE
+    }
+
+    /// Whether nobody owns the run whose first page this is, nor noted that a block in it is free.
+    #[inline(always)]
+    pub(crate) const fn is_forgotten(self) -> bool {
+        self.0 & ((ParticipantId::MASK as u64) << OWNER_SHIFT | SPARE) == 0
+    }
+
+    /// How many pages before this one its run's first page is, if it is in one.
+    #[inline(always)]
+    const fn back(self) -> u64 {
+        // Not by a branch: of pages at random nobody foresees which are first ones.
+        self.0 >> 2 & (self.0 >> 1 & 1).wrapping_neg()
     }
 }
 
@@ -200,6 +231,7 @@ pub struct Pages<'a> {
 }
 
 impl Pages<'_> {
+    #[inline(always)]
     pub(crate) fn word(&self, page: u64) -> Option<&AtomicU64> {
         self.table.get(usize::try_from(page).ok()?)
     }
@@ -211,24 +243,40 @@ impl Pages<'_> {
     /// The run that begins at `page`, if all of it is among the pages that we know of.
     #[inline]
     pub fn run(&self, page: u64) -> Option<Run> {
-        // Acquire: who meets a run sees how it was laid out, and that its owner is registered.
-        match PageWord(self.word(page)?.load(order!(page_look, Acquire))).state() {
+        match self.look(page)?.state() {
             PageState::Head(run) if page + u64::from(run.pages) <= self.len() => Some(run),
             _ => None,
         }
     }
 
+    /// The word of a page as it is now. Acquire: who meets a run sees how it was laid out, and that its owner is
+    /// registered.
+    #[inline(always)]
+    pub(crate) fn look(&self, page: u64) -> Option<PageWord> {
+        Some(PageWord(self.word(page)?.load(order!(page_look, Acquire))))
+    }
+
     /// The run that `page` is in, and its first page.
     #[inline]
     pub fn run_around(&self, page: u64) -> Option<(u64, Run)> {
-        let word = PageWord(self.word(page)?.load(order!(page_look, Acquire)));
-        let head = match word.state() {
-            PageState::Head(_) => page,
-            PageState::Body(back) => page.checked_sub(back)?,
-            _ => return None,
+        self.head_around(page).map(|(head, word)| (head, word.run()))
+    }
+
+    /// The first page of the run that `page` is in, and its word, if all of the run is among the pages that we know of.
+    #[inline]
+    pub(crate) fn head_around(&self, page: u64) -> Option<(u64, PageWord)> {
+        let is_in = |(head, word): &(u64, PageWord)| {
+            page - head < word.pages().into() && head + u64::from(word.pages()) <= self.len()
         };
-        let run = self.run(head)?;
-        (page - head < u64::from(run.pages)).then_some((head, run))
+        self.head_before(page).filter(is_in)
+    }
+
+    /// The page that `page` says is the first one of its run, if we know of it, and its word, which is a head's.
+    #[inline(always)]
+    pub(crate) fn head_before(&self, page: u64) -> Option<(u64, PageWord)> {
+        let head = page.wrapping_sub(self.look(page)?.back());
+        let word = self.look(head)?;
+        (word.0 & 3 == HEAD).then_some((head, word))
     }
 
     /// Takes the free pages at `page`, which `find` found, as a run. Under the lock. Its memory is laid out before.

@@ -20,7 +20,7 @@ use core::fmt;
 use crate::order;
 use crate::participant::Liveness;
 use crate::raw::lock::RawLock;
-use crate::raw::table_desk::Desk;
+use crate::raw::table_desk::{Desk, Leaving};
 use crate::raw::table_word::{Extent, Line, Word, low};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, spin_hint};
 
@@ -65,9 +65,9 @@ pub trait Store {
     /// The hash of the key in a slot, which is ours to read. `None`: what stands there makes no sense.
     fn hash_at(&self, line: &Self::Line, slot: u32) -> Option<u64>;
 
-    /// Frees a block that left the table: in the generation that was noted, else in the one that it has, which `note` hears
-    /// before. `again`: another of its size will be wanted.
-    fn leave(&self, unit: u32, noted: Option<u64>, note: impl FnOnce(u64), again: bool);
+    /// Frees a block that left the table: in the generation that was noted, else in the one that it has, which is noted
+    /// before.
+    fn leave(&self, leaving: &Leaving<'_>);
 
     /// Where it stands which block a piece of the buckets is. `None`: there is no such piece.
     fn piece(&self, index: u32) -> Option<&AtomicU32>;

@@ -283,15 +283,9 @@ impl<'a, S: Store> Table<'a, S> {
     /// Frees the block that leaves, if there is one. Needs no lock.
     #[inline(always)]
     pub fn let_leave(&self, desk: &Desk) {
-        self.let_go(desk, false);
-    }
-
-    /// As [`let_leave`](Self::let_leave); another block of its size will be wanted soon.
-    #[inline(always)]
-    pub fn let_go(&self, desk: &Desk, again: bool) {
-        if let Some((unit, noted)) = desk.leaving() {
-            self.store.leave(unit, noted, |generation| desk.note_generation(unit, generation), again);
-            desk.has_left();
+        if let Some(leaving) = desk.leaving() {
+            self.store.leave(&leaving);
+            leaving.has_left();
         }
     }
 

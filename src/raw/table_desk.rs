@@ -118,6 +118,30 @@ pub struct Desk {
     _reserved_2: [AtomicU64; 3],
 }
 
+/// A block that nothing refers to any more, and that is ours to free.
+pub struct Leaving<'a> {
+    /// Where it is.
+    pub unit: u32,
+    /// Its generation, if it was noted. Else it was not freed yet.
+    pub generation: Option<u64>,
+    desk: &'a Desk,
+}
+
+impl Leaving<'_> {
+    /// Notes the generation, before the block is freed.
+    #[inline(always)]
+    pub fn note(&self, generation: u64) {
+        self.desk.generation.store(generation, Relaxed);
+        self.desk.leaving.store(u64::from(self.unit) | LEAVES | KNOWN, order!(desk_note, Release));
+    }
+
+    /// The block has left.
+    #[inline(always)]
+    pub fn has_left(self) {
+        self.desk.leaving.store(0, order!(desk_note, Release));
+    }
+}
+
 /// In `leaving`: there is one.
 const LEAVES: u64 = 1 << 62;
 /// In `leaving`: its generation is known.
@@ -315,26 +339,12 @@ impl Desk {
         }
     }
 
-    /// The block that leaves, and its generation if it was noted.
+    /// The block that leaves.
     #[inline(always)]
-    pub(crate) fn leaving(&self) -> Option<(u32, Option<u64>)> {
+    pub fn leaving(&self) -> Option<Leaving<'_>> {
         let word = self.leaving.load(Relaxed);
-        if word & LEAVES == 0 {
-            return None;
-        }
-        Some((word as u32, (word & KNOWN != 0).then(|| self.generation.load(Relaxed))))
-    }
-
-    #[inline(always)]
-    pub(crate) fn note_generation(&self, unit: u32, generation: u64) {
-        self.generation.store(generation, Relaxed);
-        self.leaving.store(u64::from(unit) | LEAVES | KNOWN, order!(desk_note, Release));
-    }
-
-    /// The block has left.
-    #[inline(always)]
-    pub(crate) fn has_left(&self) {
-        self.leaving.store(0, order!(desk_note, Release));
+        let generation = if word & KNOWN == 0 { None } else { Some(self.generation.load(Relaxed)) };
+        (word & LEAVES != 0).then_some(Leaving { unit: word as u32, generation, desk: self })
     }
 
     /// Whether this desk is about to free the block, or would be if what it announced happened. Asked after a look at the

@@ -182,8 +182,8 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Placed<T> {
 /// The front of a part of the memory, as far as it is known to be backed by the file. What lies in it is reached by one
 /// comparison: for who follows a reference at each operation.
 pub(crate) struct Window {
-    /// Invariant: `known` bytes from `base` on are mapped by `_keeps`.
-    base: *const u8,
+    /// Invariant: `known` bytes from `base` on are mapped by `_keeps`, and it is a page's.
+    base: NonNull<u8>,
     known: AtomicU64,
     len: u64,
     _keeps: Arc<Mapping>,
@@ -196,14 +196,28 @@ unsafe impl Sync for Window {}
 
 impl Window {
     /// The front of this region, of which nothing is known to be backed yet.
-    pub(crate) fn new(region: &Region) -> Self {
-        let Region { base, len, mapping } = region.clone();
-        Self { base, len, known: AtomicU64::new(0), _keeps: mapping }
+    pub(crate) fn new(region: &Region) -> Result<Self> {
+        let base = NonNull::from(region.place::<AtomicU8>(0)?).cast();
+        Ok(Self { base, len: region.len, known: AtomicU64::new(0), _keeps: Arc::clone(&region.mapping) })
     }
 
     /// So many bytes are backed.
     pub(crate) fn extend(&self, bytes: u64) {
         self.known.fetch_max(bytes.min(self.len), Ordering::Relaxed);
+    }
+
+    /// How many bytes are known to be backed.
+    #[inline(always)]
+    pub(crate) fn known(&self) -> u64 {
+        self.known.load(Ordering::Relaxed) // a number about the file, which nothing is published through
+    }
+
+    /// All words that are known to be backed.
+    #[inline(always)]
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        let count = self.known() / 8;
+        // SAFETY: 1. so many bytes are mapped: the invariant; the base is a page's. 2. and 3. as in `places`.
+        unsafe { core::slice::from_raw_parts(self.base.cast::<AtomicU64>().as_ptr(), count as usize) }
     }
 
     /// `count` structs of atomics at `offset`, if they are known to be backed.
@@ -216,7 +230,7 @@ impl Window {
             return None;
         }
         // SAFETY: `offset` is within what is mapped, as compared above.
-        let at = unsafe { self.base.add(offset as usize) }.cast::<T>();
+        let at = unsafe { self.base.add(offset as usize) }.cast::<T>().as_ptr();
         debug_assert!(at.is_aligned(), "regions begin at pages");
         // SAFETY: 1. bounds and alignment were compared above; the base is a page's. 2. `T: Shared` is valid for any
         //         bytes and may be written by others. 3. `self`, which the result borrows, keeps the mapping.

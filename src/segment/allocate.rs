@@ -9,12 +9,13 @@ use crate::participant::Liveness;
 use crate::raw::blocks::{self, BlockRef, GENERATION_MASK, Hand};
 use crate::raw::pages::{Run, WHOLE};
 use crate::segment::adopt::Search;
-use crate::segment::arena::Arena;
-use crate::segment::layout::{HANDS_PER_ROW, PAGE, SEATS_PER_ROW};
+use crate::segment::arena::{Arena, Found};
+use crate::segment::layout::{PAGE, SEATS_PER_ROW};
 use crate::segment::seats::{Current, SEATS, Seated, Spare};
-use crate::segment::spans::{self, Cut, SMALL_MAX, UNIT, WORDS};
+use crate::segment::spans::{self, Cut, PAGE_UNITS, SMALL_MAX, UNIT, WORDS};
 use crate::sync::AtomicU64;
 use core::fmt;
+use core::mem::ManuallyDrop;
 use std::time::Duration;
 
 /// Rounds of a call that finds a run with free blocks and then none in it.
@@ -22,13 +23,11 @@ const ROUNDS: u32 = 100;
 /// How often a call looks for a seat before it says that there is none.
 const SEAT_LOOKS: u32 = 200;
 
-/// A free block that the seat may take.
+/// A free block that the seat may take, or the one that it keeps.
 struct Candidate<'a> {
     word: &'a AtomicU64,
     words: &'a [AtomicU64],
     reference: BlockRef,
-    page: u64,
-    index: u32,
 }
 
 /// A block that belongs to this process: announced, so that it is freed if the process dies, and freed when this is
@@ -45,9 +44,6 @@ pub(crate) struct InHand<'a, L: Liveness> {
     word: &'a AtomicU64,
     words: &'a [AtomicU64],
     reference: BlockRef,
-    page: u64,
-    index: u32,
-    class: u32,
 }
 
 impl<'a, L: Liveness> InHand<'a, L> {
@@ -80,18 +76,44 @@ impl<'a, L: Liveness> InHand<'a, L> {
     #[inline]
     pub(crate) fn published(self) -> BlockRef {
         let reference = self.reference;
-        if self.arena.fork.is_ours() {
-            self.hand.clear();
-        }
-        self.leave();
+        drop(self.published_instead());
         reference
     }
 
-    /// Gives the seat up and forgets the rest.
-    #[inline]
-    fn leave(self) {
-        let this = core::mem::ManuallyDrop::new(self);
-        this.seated.leave();
+    /// As [`published`](Self::published); the seat is kept for a block that stood there before.
+    #[inline(always)]
+    pub(in crate::segment) fn published_instead(self) -> Vacated<'a, L> {
+        if self.arena.fork.is_ours() {
+            self.hand.clear();
+        }
+        Vacated(ManuallyDrop::new(self))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_back(&self) {
+        let Self { arena, seated, hand, word, reference: BlockRef { unit, generation }, .. } = self;
+        let found = arena.find(*unit);
+        if let Some(found) = &found
+            && arena.spare_hand(seated).is_some_and(|spare| core::ptr::eq(spare, *hand))
+        {
+            // It stays in that hand.
+            blocks::hold(word, self.life.me(), *generation);
+            let Found { unit, at, .. } = *found;
+            let (generation, class) = (*generation, found.class());
+            return seated.set_spare(Some(Spare { unit, generation, word: at, class }));
+        }
+        blocks::release(word, *generation);
+        hand.clear();
+        let Some(found) = found else { return };
+        if found.class() == WHOLE {
+            arena.give_back_whole(self.life, found.page);
+        } else if let Some(current) = seated.run(found.class())
+            && current.page == found.page
+        {
+            // The next one gets the same block, whose memory is near.
+            seated.set_run(found.class(), Current { next: found.index(), ..current });
+        }
     }
 }
 
@@ -99,26 +121,35 @@ impl<L: Liveness> Drop for InHand<'_, L> {
     #[inline]
     fn drop(&mut self) {
         // In a forked child the block is the parent's.
-        if !self.arena.fork.is_ours() {
-            return;
+        if self.arena.fork.is_ours() {
+            self.give_back();
         }
-        if self.arena.spare_hand(&self.seated).is_ok_and(|spare| core::ptr::eq(spare, self.hand)) {
-            // It stays in that hand.
-            let Self { page, index, class, .. } = *self;
-            blocks::hold(self.word, self.life.me(), self.reference.generation);
-            let generation = self.reference.generation;
-            return self.seated.set_spare(Some(Spare { page, index, class, generation }));
-        }
-        blocks::release(self.word, self.reference.generation);
-        self.hand.clear();
-        if self.class == WHOLE {
-            self.arena.give_back_whole(self.life, self.page);
-        } else if let Some(current) = self.seated.run(self.class)
-            && current.page == self.page
-        {
-            // The next one gets the same block, whose memory is near.
-            self.seated.set_run(self.class, Current { next: self.index, ..current });
-        }
+    }
+}
+
+/// The seat of a block that stands in its structure by now, until this is dropped.
+pub(in crate::segment) struct Vacated<'a, L: Liveness>(ManuallyDrop<InHand<'a, L>>);
+
+impl<'a, L: Liveness> Vacated<'a, L> {
+    /// As [`Arena::dismiss`] of the block that was [foreseen](Arena::foresee), if it is that one; it is kept in hand, because
+    /// soon another one of its size is wanted.
+    #[inline(always)]
+    pub(in crate::segment) fn keep(
+        &self,
+        unit: u32,
+        noted: Option<u64>,
+        foreseen: Option<Found<'a>>,
+        note: impl FnOnce(u64),
+    ) {
+        let InHand { arena, life, seated, .. } = &*self.0;
+        arena.inherit(*life, seated, (unit.into(), noted), foreseen, note);
+    }
+}
+
+impl<L: Liveness> Drop for Vacated<'_, L> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.seated.leave();
     }
 }
 
@@ -137,7 +168,7 @@ impl Arena {
     ///
     /// Out of memory, with the bytes needed and the largest block to be had; exhausted, when all hands of the process
     /// hold something; damaged.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn allocate<'a, L: Liveness>(&'a self, life: &'a L, bytes: u64) -> Result<InHand<'a, L>> {
         self.allocate_until(life, bytes, Deadline::NEVER)
     }
@@ -162,94 +193,88 @@ impl Arena {
             Some(seated) => seated,
             None => self.wait_for_a_seat(life).ok_or_else(hands_full)?,
         };
+        let class = spans::class_of(bytes);
+        if let Some(spare) = seated.spare()
+            && spare.class == class
+            && let Some(hand) = self.spare_hand(&seated)
+            && let Some(Candidate { word, words, reference }) = self.kept_block(spare)
+        {
+            // It is announced, and held.
+            seated.set_spare(None);
+            return Ok(InHand { arena: self, life, seated, hand, word, words, reference });
+        }
         let hand = self.hand(&seated)?;
         if bytes > SMALL_MAX {
             let page = self.take_whole(life, &seated, hand, bytes, deadline)?;
             let (word, words, generation) = self.whole(page)?;
-            let reference = BlockRef { unit: (page * PAGE + 128) / UNIT, generation };
-            return Ok(InHand {
-                arena: self,
-                life,
-                seated,
-                hand,
-                word,
-                words,
-                reference,
-                page,
-                index: 0,
-                class: WHOLE,
-            });
-        }
-        let class = spans::class_of(bytes);
-        if let Some(spare) = seated.spare()
-            && spare.class == class
-            && let Some((Candidate { word, words, reference, page, index }, hand)) = self.spare_block(&seated, spare)
-        {
-            // It is announced, and held.
-            seated.set_spare(None);
-            return Ok(InHand { arena: self, life, seated, hand, word, words, reference, page, index, class });
+            let reference = BlockRef { unit: page * PAGE_UNITS + 128 / UNIT, generation };
+            return Ok(InHand { arena: self, life, seated, hand, word, words, reference });
         }
         for _ in 0..ROUNDS {
-            if let Some(Candidate { word, words, reference, page, index }) = self.next_block(&seated, class) {
+            if let Some(Candidate { word, words, reference }) = self.next_block(&seated, class) {
                 hand.announce(reference, 0);
                 blocks::hold(word, life.me(), reference.generation);
-                return Ok(InHand { arena: self, life, seated, hand, word, words, reference, page, index, class });
+                return Ok(InHand { arena: self, life, seated, hand, word, words, reference });
             }
-            // Ends with an error, or with a run that has a free block, unless somebody scribbles.
-            self.refill(life, &seated, class, deadline)?;
+            // Ends with an error, or where a block is free, unless somebody scribbles.
+            self.find_free(life, &seated, class, deadline)?;
         }
         Err(scribbled())
     }
 
-    /// The next free block of the seat's run of this class.
+    /// The block of the seat's run of this class that is next, if it is free.
     #[inline(always)]
     fn next_block(&self, seated: &Seated<'_>, class: u32) -> Option<Candidate<'_>> {
         // The run is ours for as long as the seat says so, whatever anybody writes into the table.
         let current = seated.run(class)?;
         let Current { page, next, found, is_usual } = current;
-        let cut = if is_usual { *Cut::usual(class)? } else { self.unusual_cut(page)? };
-        // One look at the bounds: the last block ends where the pages do, or before.
-        let all = self.growth.places::<AtomicU64>(page * PAGE, cut.offset(cut.count) / 8).ok()?;
-        let states = all.get(WORDS as usize / 8..WORDS as usize / 8 + cut.count as usize)?;
-        let (mut index, mut found) = (next, found);
-        for _ in 0..=cut.count {
-            let Some(word) = states.get(index as usize) else {
-                // Once round: a run in which little became free meanwhile is left to others.
-                if found.saturating_mul(8) < cut.count {
-                    return None;
-                }
-                (index, found) = (0, 0);
-                continue;
-            };
-            let now = blocks::look(word);
-            if now.is_free() {
-                seated.set_run(class, Current { next: index + 1, found: (found + 1).min(cut.count), ..current });
-                let start = cut.offset(index) as usize / 8;
-                let words = all.get(start..start + cut.size as usize / 8)?;
-                let reference = cut.reference(page, index, (now.generation() + 1) & GENERATION_MASK);
-                return Some(Candidate { word, words, reference, page, index });
-            }
-            index += 1;
+        let cut = Cut::kept(class, is_usual).filter(|cut| next < cut.count)?;
+        let word: &AtomicU64 = self.growth.near(page * PAGE + WORDS + 8 * u64::from(next))?;
+        let now = blocks::look(word);
+        if !now.is_free() {
+            return None;
         }
-        None
+        let reference = cut.reference(page, next, (now.generation() + 1) & GENERATION_MASK);
+        let words = self.growth.all_near(reference.unit * UNIT, cut.size / 8)?;
+        seated.set_run(class, Current { next: next + 1, found: (found + 1).min(cut.count), ..current });
+        Some(Candidate { word, words, reference })
+    }
+
+    /// Makes a free block the seat's next one of this class.
+    #[cold]
+    #[inline(never)]
+    fn find_free<L: Liveness>(&self, life: &L, seated: &Seated<'_>, class: u32, deadline: Deadline) -> Result<()> {
+        match self.next_free(seated, class) {
+            Some(next) => seated.set_run(class, next),
+            None => self.refill(life, seated, class, deadline)?,
+        }
+        Ok(())
+    }
+
+    /// The seat's run of this class, at the next block that is free.
+    fn next_free(&self, seated: &Seated<'_>, class: u32) -> Option<Current> {
+        let current = seated.run(class)?;
+        let cut = Cut::kept(class, current.is_usual)?;
+        let states: &[AtomicU64] = self.growth.places(current.page * PAGE + WORDS, cut.count.into()).ok()?;
+        let free_from = |from: u32| {
+            let next = states.iter().skip(from as usize).position(|word| blocks::look(word).is_free())?;
+            Some(from + next as u32)
+        };
+        if let Some(next) = free_from(current.next) {
+            return Some(Current { next, ..current });
+        }
+        // Once round: a run in which little became free meanwhile is left to others.
+        if current.found.saturating_mul(8) < cut.count {
+            return None;
+        }
+        free_from(0).map(|next| Current { next, found: 0, ..current })
     }
 
     /// The block that the seat keeps.
     #[inline(always)]
-    fn spare_block(&self, seated: &Seated<'_>, spare: Spare) -> Option<(Candidate<'_>, &Hand)> {
-        let Spare { page, index, class, generation } = spare;
-        let cut = Cut::usual(class)?;
-        let all = self.growth.places::<AtomicU64>(page * PAGE, cut.offset(cut.count) / 8).ok()?;
-        let word = all.get(WORDS as usize / 8 + index as usize)?;
-        let start = cut.offset(index) as usize / 8;
-        let words = all.get(start..start + cut.size as usize / 8)?;
-        let reference = cut.reference(page, index, generation);
-        Some((Candidate { word, words, reference, page, index }, self.spare_hand(seated).ok()?))
-    }
-
-    #[cold]
-    fn unusual_cut(&self, page: u64) -> Option<Cut> {
-        Cut::of(self.pages().run(page)?)
+    fn kept_block(&self, Spare { unit, generation, word, class }: Spare) -> Option<Candidate<'_>> {
+        let words = self.growth.all_near(unit * UNIT, Cut::kept(class, true)?.size / 8)?;
+        Some(Candidate { word: self.growth.near(word)?, words, reference: BlockRef { unit, generation } })
     }
 
     /// Takes a block that is a run of its own, and announces it. Its first page.
@@ -292,16 +317,17 @@ impl Arena {
 
     #[inline]
     fn hand(&self, seated: &Seated<'_>) -> Result<&Hand> {
-        let index = self.row as usize * HANDS_PER_ROW as usize + seated.index();
-        self.growth.hands().get(index).ok_or_else(|| Error::corrupt("the arena", "it has no hands for this row"))
+        self.growth
+            .hands()
+            .get(self.hands + seated.index())
+            .ok_or_else(|| Error::corrupt("the arena", "it has no hands for this row"))
     }
 
     /// The second hand of a seat of the first kind.
-    #[inline]
-    pub(in crate::segment) fn spare_hand(&self, seated: &Seated<'_>) -> Result<&Hand> {
-        let index = self.row as usize * HANDS_PER_ROW as usize + SEATS + seated.index();
-        let hand = self.growth.hands().get(index).filter(|_| seated.has_spare_hand());
-        hand.ok_or_else(|| Error::corrupt("the arena", "it has no hands for this row"))
+    #[inline(always)]
+    pub(in crate::segment) fn spare_hand(&self, seated: &Seated<'_>) -> Option<&Hand> {
+        let index = self.hands + SEATS + seated.index();
+        if seated.has_spare_hand() { self.growth.hands().get(index) } else { None }
     }
 
     #[cold]

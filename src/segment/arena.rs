@@ -10,12 +10,12 @@
 use crate::error::{Error, Result};
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks::{self, BlockRef, Hand, Reaped};
-use crate::raw::pages::{Pages, Run, WHOLE};
+use crate::raw::pages::{PageWord, Pages, WHOLE};
 use crate::segment::access::{self, Region};
 use crate::segment::growth::Growth;
 use crate::segment::layout::{HANDS_PER_ROW, PAGE};
 use crate::segment::seats::{Seated, Seats, Spare};
-use crate::segment::spans::{self, Cut, UNIT, WORDS};
+use crate::segment::spans::{Cut, PAGE_UNITS, UNIT, WORDS};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 use crate::sys::fork::ForkWord;
 use core::fmt;
@@ -32,16 +32,34 @@ pub(crate) struct Arena {
     pub(in crate::segment) sweeper: AtomicU64,
     pub(in crate::segment) fork: ForkWord,
     pub(in crate::segment) row: u32,
+    /// Which of all hands is the first one of this row; beyond all before there is one.
+    pub(in crate::segment) hands: usize,
 }
 
 /// A block, found by its reference.
 #[derive(Clone, Copy)]
-struct Found<'a> {
-    page: u64,
-    run: Run,
-    cut: Cut,
-    index: u32,
+pub(in crate::segment) struct Found<'a> {
+    /// Where it starts.
+    pub unit: u64,
+    /// First page of its run.
+    pub page: u64,
+    /// The word of that page.
+    head: PageWord,
+    /// Offset of its word from the first page of all.
+    pub at: u64,
     word: &'a AtomicU64,
+}
+
+impl Found<'_> {
+    #[inline(always)]
+    pub(in crate::segment) fn class(&self) -> u32 {
+        self.head.class()
+    }
+
+    /// Which block of its run it is.
+    pub(in crate::segment) fn index(&self) -> u32 {
+        ((self.at - self.page * PAGE - WORDS) / 8) as u32
+    }
 }
 
 /// What an arena says of itself, in bytes.
@@ -61,12 +79,12 @@ impl Arena {
     /// The arena of a participant that has no row yet.
     pub(crate) fn new(growth: Growth, fork: ForkWord) -> Self {
         let [rover, finder, sweeper] = [0; 3].map(AtomicU64::new);
-        Self { growth, seats: Seats::new(), rover, finder, sweeper, fork, row: u32::MAX }
+        Self { growth, seats: Seats::new(), rover, finder, sweeper, fork, row: u32::MAX, hands: usize::MAX / 2 }
     }
 
     /// The arena of the participant in `row`.
     pub(crate) fn of_row(self, row: u32) -> Self {
-        Self { row, ..self }
+        Self { row, hands: row as usize * HANDS_PER_ROW as usize, ..self }
     }
 
     pub(crate) fn growth(&self) -> &Growth {
@@ -81,12 +99,12 @@ impl Arena {
     /// All words of the block behind a reference, if it is LIVE or HELD in that generation.
     #[inline]
     pub(crate) fn words(&self, block: BlockRef) -> Option<&[AtomicU64]> {
-        let found = self.find(block)?;
+        let found = self.find(block.unit)?;
         let now = blocks::look(found.word);
         if now.is_free() || now.generation() != block.generation {
             return None;
         }
-        self.growth.places(block.unit * UNIT, found.cut.size / 8).ok()
+        self.growth.places(block.unit * UNIT, Cut::of(found.head.run())?.size / 8).ok()
     }
 
     /// `count` words from this unit on, whatever is there, if they are backed: for whoever finds out otherwise whether what it
@@ -98,7 +116,7 @@ impl Arena {
 
     /// The block that starts at this unit, in the generation that it has now.
     pub(crate) fn now_at(&self, unit: u64) -> Option<BlockRef> {
-        let found = self.find(BlockRef { unit, generation: 0 })?;
+        let found = self.find(unit)?;
         Some(BlockRef { unit, generation: blocks::look(found.word).generation() })
     }
 
@@ -112,134 +130,182 @@ impl Arena {
     /// freed before, or never was one.
     #[inline]
     pub(crate) fn free(&self, life: &impl Liveness, block: BlockRef) -> bool {
-        self.find(block).is_some_and(|found| self.free_found(life, block, &found))
+        self.find(block.unit).is_some_and(|found| self.free_found(life, block.generation, &found))
     }
 
     #[inline]
-    fn free_found(&self, life: &impl Liveness, block: BlockRef, found: &Found<'_>) -> bool {
-        if !blocks::free(found.word, block.generation) {
-            return false;
+    fn free_found(&self, life: &impl Liveness, generation: u64, found: &Found<'_>) -> bool {
+        let freed = blocks::free(found.word, generation);
+        if freed {
+            self.after_free(life, found);
         }
-        self.after_free(life, found);
-        true
+        freed
     }
 
     /// Frees the LIVE block at this unit, which a structure gave us the exclusive right to: in the generation that was
-    /// noted, else in the one that it has, which `note` hears before. `again`: as [`recycle`](Self::recycle).
+    /// noted, else in the one that it has, which `note` hears before.
     #[inline]
-    pub(crate) fn dismiss<L: Liveness>(
-        &self,
-        life: &L,
-        unit: u64,
-        noted: Option<u64>,
-        note: impl FnOnce(u64),
-        again: bool,
-    ) -> bool {
-        let Some(found) = self.find(BlockRef { unit, generation: 0 }) else { return false };
-        let generation = match noted {
-            Some(generation) => generation,
-            None => {
-                let now = blocks::look(found.word);
-                if !now.is_live() {
-                    return false;
-                }
-                note(now.generation());
-                now.generation()
-            }
-        };
-        let block = BlockRef { unit, generation };
-        if again { self.recycle_found(life, block, &found) } else { self.free_found(life, block, &found) }
+    pub(crate) fn dismiss<L: Liveness>(&self, life: &L, unit: u64, noted: Option<u64>, note: impl FnOnce(u64)) -> bool {
+        let Some(found) = self.find(unit) else { return false };
+        let generation = noted.or_else(|| Self::generation_now(&found).inspect(|now| note(*now)));
+        generation.is_some_and(|generation| self.free_found(life, generation, &found))
+    }
+
+    /// The generation of the block, if it is LIVE.
+    #[inline(always)]
+    fn generation_now(found: &Found<'_>) -> Option<u64> {
+        let now = blocks::look(found.word);
+        now.is_live().then(|| now.generation())
     }
 
     /// The generation of the LIVE block at this unit.
     #[inline]
     pub(crate) fn generation_of(&self, unit: u64) -> Option<u64> {
-        let found = self.find(BlockRef { unit, generation: 0 })?;
-        let now = blocks::look(found.word);
-        now.is_live().then(|| now.generation())
+        Self::generation_now(&self.find(unit)?)
     }
 
     /// Asks the processor for the word of the block at this unit, which will be freed soon.
     #[inline]
     pub(crate) fn prefetch_word(&self, unit: u64) {
-        if let Some(found) = self.find(BlockRef { unit, generation: 0 }) {
-            access::prefetch(core::slice::from_ref(found.word), 0);
-        }
+        self.foresee(unit);
+    }
+
+    /// The block at this unit, which will probably be freed soon: the processor is asked for its word.
+    #[inline(always)]
+    pub(in crate::segment) fn foresee(&self, unit: u64) -> Option<Found<'_>> {
+        self.find(unit).inspect(|found| access::prefetch(core::slice::from_ref(found.word), 0))
     }
 
     /// Says that the block, which a structure gave us the exclusive right to, moves to another place of it, before it
     /// is stored there: then it no longer matters what whoever put it into the structure announced.
     #[inline]
     pub(crate) fn settle(&self, block: BlockRef) -> bool {
-        self.find(block).is_some_and(|found| blocks::settle(found.word, block.generation))
+        self.find(block.unit).is_some_and(|found| blocks::settle(found.word, block.generation))
     }
 
     /// As [`free`](Self::free), for a structure that will soon want another one of its size: it is kept in hand.
     #[inline]
     pub(crate) fn recycle<L: Liveness>(&self, life: &L, block: BlockRef) -> bool {
-        self.find(block).is_some_and(|found| self.recycle_found(life, block, &found))
+        let Some(found) = self.find(block.unit) else { return false };
+        let Some(seated) = self.seats.sit(life) else { return self.free_found(life, block.generation, &found) };
+        let is_live = blocks::look(found.word).is_live_in(block.generation);
+        if is_live {
+            self.keep(life, &seated, &found, block.generation);
+        }
+        is_live
     }
 
-    #[inline]
-    fn recycle_found<L: Liveness>(&self, life: &L, block: BlockRef, found: &Found<'_>) -> bool {
-        let is_usual = found.run.class != WHOLE && found.run.pages == spans::pages_of(found.run.class);
-        let seated = if is_usual { self.seats.sit(life).filter(Seated::has_spare_hand) } else { None };
-        let Some(seated) = seated else { return self.free_found(life, block, found) };
-        let Ok(hand) = self.spare_hand(&seated) else { return false };
-        if let Some(other) = seated.spare() {
-            if other.page == found.page && other.index == found.index {
-                return false; // it is kept already
-            }
-            self.let_go(life, &seated, hand, other);
+    /// As [`dismiss`](Self::dismiss) of the block that was [foreseen](Self::foresee), if it is that one, for whoever sits
+    /// here and will soon want another one of its size: it is kept in hand.
+    #[inline(always)]
+    pub(in crate::segment) fn inherit<'a, L: Liveness>(
+        &'a self,
+        life: &L,
+        seated: &Seated<'_>,
+        (unit, noted): (u64, Option<u64>),
+        foreseen: Option<Found<'a>>,
+        note: impl FnOnce(u64),
+    ) {
+        if noted.is_some() {
+            // It was half freed before.
+            self.dismiss(life, unit, noted, note);
+            return;
         }
-        let Some(again) = blocks::retake(found.word, hand, life.me(), block) else { return false };
-        let &Found { page, run, index, .. } = found;
-        seated.set_spare(Some(Spare { page, index, class: run.class, generation: again.generation }));
-        true
+        // The run may have become another one meanwhile, then its first page has another word.
+        let is_still = |found: &Found<'_>| found.unit == unit && self.pages().look(found.page) == Some(found.head);
+        let Some(found) = foreseen.filter(is_still).or_else(|| self.find_apart(unit)) else { return };
+        if let Some(generation) = Self::generation_now(&found) {
+            note(generation);
+            self.keep(life, seated, &found, generation);
+        }
+    }
+
+    /// Keeps the block, which is LIVE in this generation and ours to free, in the second hand of the seat.
+    #[inline(always)]
+    fn keep<L: Liveness>(&self, life: &L, seated: &Seated<'_>, found: &Found<'_>, generation: u64) {
+        let Some(hand) = self.spare_hand(seated).filter(|_| found.class() != WHOLE) else {
+            blocks::release(found.word, generation);
+            return self.after_free(life, found);
+        };
+        if let Some(other) = seated.spare() {
+            self.let_go(life, seated, hand, other);
+        }
+        let again = blocks::retake(found.word, hand, life.me(), BlockRef { unit: found.unit, generation });
+        let Found { unit, at: word, .. } = *found;
+        seated.set_spare(Some(Spare { unit, word, class: found.class(), generation: again.generation }));
     }
 
     /// Frees a block that was kept.
+    #[cold]
+    #[inline(never)]
     pub(in crate::segment) fn let_go<L: Liveness>(&self, life: &L, seated: &Seated<'_>, hand: &Hand, spare: Spare) {
         seated.set_spare(None);
-        let word = self.growth.place(spare.page * PAGE + WORDS + 8 * u64::from(spare.index));
-        if let Ok(word) = word {
+        if let Ok(word) = self.growth.place(spare.word) {
             blocks::release(word, spare.generation);
         }
         hand.clear();
-        if let Ok(word) = word
-            && let Some(run) = self.pages().run(spare.page)
-            && let Some(cut) = Cut::of(run)
-        {
-            self.after_free(life, &Found { page: spare.page, run, cut, index: spare.index, word });
+        if let Some(found) = self.find(spare.unit) {
+            self.after_free(life, &found);
         }
     }
 
-    #[inline]
-    fn after_free(&self, life: &impl Liveness, found: &Found<'_>) {
-        if found.run.class == WHOLE {
-            self.give_back_whole(life, found.page);
-        } else if found.run.owner.is_none() && !found.run.is_spare && self.pages().note_spare(found.page, found.run) {
-            self.pages().header.set_hint(found.run.class, found.page);
-        }
-    }
-
-    /// The block behind a reference, whatever its word says.
     #[inline(always)]
-    fn find(&self, block: BlockRef) -> Option<Found<'_>> {
-        let at = block.unit.checked_mul(UNIT)?;
-        let page = at / PAGE;
-        if page >= self.growth.committed() {
+    fn after_free(&self, life: &impl Liveness, found: &Found<'_>) {
+        if found.class() == WHOLE || found.head.is_forgotten() {
+            self.tell_of_free(life, found);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_of_free(&self, life: &impl Liveness, found: &Found<'_>) {
+        if found.class() == WHOLE {
+            self.give_back_whole(life, found.page);
+        } else if self.pages().note_spare(found.page, found.head.run()) {
+            self.pages().header.set_hint(found.class(), found.page);
+        }
+    }
+
+    /// The block that starts at a unit, whatever its word says.
+    #[inline(always)]
+    pub(in crate::segment) fn find(&self, unit: u64) -> Option<Found<'_>> {
+        match self.find_near(unit) {
+            None => self.find_anywhere(unit),
+            found => found,
+        }
+    }
+
+    /// As [`find`](Self::find), for whoever rarely has to.
+    #[inline(never)]
+    fn find_apart(&self, unit: u64) -> Option<Found<'_>> {
+        self.find(unit)
+    }
+
+    /// As [`find`](Self::find), of a run of the usual number of pages, where pages are known to be backed.
+    #[inline(always)]
+    fn find_near(&self, unit: u64) -> Option<Found<'_>> {
+        let (page, head) = self.pages().head_before(unit / PAGE_UNITS)?;
+        // What begins a block of the run is in the run.
+        let cut = Cut::usual(head.class()).filter(|cut| cut.pages == head.pages())?;
+        let at = page * PAGE + WORDS + 8 * u64::from(cut.index_at(unit - page * PAGE_UNITS)?);
+        Some(Found { unit, page, head, at, word: self.growth.near(at)? })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_anywhere(&self, unit: u64) -> Option<Found<'_>> {
+        let around = unit / PAGE_UNITS;
+        if around >= self.growth.committed() {
             self.growth.refresh().ok()?;
         }
-        let (page, run) = match self.pages().run_around(page) {
+        let (page, head) = match self.pages().head_around(around) {
             Some(found) => found,
-            None if self.knows_more() => self.pages().run_around(page)?,
+            None if self.knows_more() => self.pages().head_around(around)?,
             None => return None,
         };
-        let cut = Cut::of(run)?;
-        let index = cut.index_at(at - page * PAGE)?;
-        let word = self.growth.place(page * PAGE + WORDS + 8 * u64::from(index)).ok()?;
-        Some(Found { page, run, cut, index, word })
+        let index = Cut::of(head.run())?.index_at(unit - page * PAGE_UNITS)?;
+        let at = page * PAGE + WORDS + 8 * u64::from(index);
+        Some(Found { unit, page, head, at, word: self.growth.place(at).ok()? })
     }
 
     /// Whether the file has more pages than we knew of, which a run may reach into.
@@ -254,14 +320,12 @@ impl Arena {
     pub(crate) fn reap_hands(&self, row: u32, dead: ParticipantId, refers: impl Fn(u64, BlockRef) -> bool) -> u32 {
         let mut freed = 0;
         for hand in self.hands_of(row) {
-            let reaped = hand.reap(dead, |block| self.find(block).map(|found| found.word), &refers);
+            let reaped = hand.reap(dead, |block| self.find(block.unit).map(|found| found.word), &refers);
             if let Reaped::Freed(block) = reaped {
                 freed += 1;
                 // A run of its own stays until somebody needs pages: this may be a newcomer who can hold no lock.
-                if let Some(found) = self.find(block)
-                    && let Some(run) = self.pages().run(found.page)
-                {
-                    self.pages().note_spare(found.page, run);
+                if let Some(found) = self.find(block.unit) {
+                    self.pages().note_spare(found.page, found.head.run());
                 }
             }
         }

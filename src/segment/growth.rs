@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::raw::blocks::Hand;
 use crate::segment::access::{Placed, Region, Shared, Window};
 use crate::segment::layout::{ArenaHeader, HANDS_PER_ROW, PAGE, Plan};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::AtomicU64;
 use crate::sys::backing;
 use core::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,9 +30,11 @@ pub(crate) struct Growth {
     region: Region,
     hands: Placed<[Hand]>,
     header: Placed<ArenaHeader>,
-    /// Pages that this process knows to be backed. Invariant: the file had them when it was measured, and files
-    /// of segments do not shrink. It only grows.
-    committed: AtomicU64,
+    /// A word for each page. As many are known as pages are.
+    table: Window,
+    /// The pages, as far as this process knows them to be backed. Invariant: the file had them when it was measured, and
+    /// files of segments do not shrink. It only grows.
+    pages: Window,
     fd: Arc<OwnedFd>,
 }
 
@@ -42,14 +44,17 @@ impl Growth {
         if !plan.has_arena() {
             return Ok(None);
         }
-        Ok(Some(Self {
+        let growth = Self {
             plan: *plan,
             region: region.clone(),
             hands: region.placed_slice(plan.hands, u64::from(plan.rows * HANDS_PER_ROW))?,
             header: region.placed(plan.arena_header)?,
-            committed: AtomicU64::new(pages.min(plan.pages_max)),
+            table: Window::new(&region.part(plan.table, plan.pages_max * 8)?)?,
+            pages: Window::new(&region.part(plan.pages, plan.pages_max * PAGE)?)?,
             fd: Arc::clone(fd),
-        }))
+        };
+        growth.extend(pages);
+        Ok(Some(growth))
     }
 
     /// What the participants have in hand, [`HANDS_PER_ROW`] for each row.
@@ -77,9 +82,9 @@ impl Growth {
     }
 
     /// Pages that this process knows to be backed; others may have made more.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn committed(&self) -> u64 {
-        self.committed.load(Ordering::Relaxed) // a number about the file, which nothing is published through
+        self.pages.known() / PAGE
     }
 
     /// Measures the file. The pages that are backed now.
@@ -89,8 +94,15 @@ impl Growth {
         let pages = self.plan.pages_of(len).ok_or_else(|| {
             Error::corrupt("the segment", format!("its file has {len} bytes now, which no segment of its plan has"))
         })?;
-        self.committed.fetch_max(pages, Ordering::Relaxed);
+        self.extend(pages);
         Ok(self.committed())
+    }
+
+    /// So many pages are backed.
+    fn extend(&self, pages: u64) {
+        let pages = pages.min(self.plan.pages_max);
+        self.table.extend(8 * pages);
+        self.pages.extend(PAGE * pages);
     }
 
     /// Makes the arena at least `pages` pages large, and larger in steps. The pages that are backed now.
@@ -131,13 +143,22 @@ impl Growth {
     /// The words of the pages that this process knows to be backed.
     #[inline(always)]
     pub(crate) fn table(&self) -> &[AtomicU64] {
-        self.region.places(self.plan.table, self.committed()).unwrap_or_default()
+        self.table.words()
     }
 
     /// `count` structs of atomics at `offset` from the first page. Measures the file if they are beyond what is
     /// known to be backed; an error if they are beyond what is.
     #[inline(always)]
     pub(crate) fn places<T: Shared>(&self, offset: u64, count: u64) -> Result<&[T]> {
+        match self.pages.places(offset, count) {
+            Some(places) => Ok(places),
+            None => self.places_beyond(offset, count),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn places_beyond<T: Shared>(&self, offset: u64, count: u64) -> Result<&[T]> {
         let len = count.saturating_mul(size_of::<T>() as u64);
         self.region.places(self.checked(offset, len)?, count)
     }
@@ -145,7 +166,28 @@ impl Growth {
     /// The struct of atomics at `offset` from the first page, as [`places`](Self::places).
     #[inline(always)]
     pub(crate) fn place<T: Shared>(&self, offset: u64) -> Result<&T> {
+        match self.near(offset) {
+            Some(place) => Ok(place),
+            None => self.place_beyond(offset),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn place_beyond<T: Shared>(&self, offset: u64) -> Result<&T> {
         self.region.place(self.checked(offset, size_of::<T>() as u64)?)
+    }
+
+    /// The struct of atomics at `offset` from the first page, if it is known to be backed.
+    #[inline(always)]
+    pub(crate) fn near<T: Shared>(&self, offset: u64) -> Option<&T> {
+        self.pages.places(offset, 1)?.first()
+    }
+
+    /// `count` structs of atomics at `offset` from the first page, if they are known to be backed.
+    #[inline(always)]
+    pub(crate) fn all_near<T: Shared>(&self, offset: u64, count: u64) -> Option<&[T]> {
+        self.pages.places(offset, count)
     }
 
     /// The part of `len` bytes at `offset` from the first page, as [`places`](Self::places).
@@ -155,13 +197,12 @@ impl Growth {
 
     /// All pages at the largest size, backed or not.
     pub(crate) fn window(&self) -> Result<Window> {
-        let window = Window::new(&self.region.part(self.plan.pages, self.plan.pages_max * PAGE)?);
+        let window = Window::new(&self.region.part(self.plan.pages, self.plan.pages_max * PAGE)?)?;
         window.extend(self.committed() * PAGE);
         Ok(window)
     }
 
     /// The offset in the segment, if all of it is backed.
-    #[inline(always)]
     fn checked(&self, offset: u64, len: u64) -> Result<u64> {
         let end = offset.saturating_add(len);
         if end <= self.committed() * PAGE || end <= self.refresh()? * PAGE {

@@ -23,24 +23,23 @@ struct Seat {
     lent: AtomicU32,
     /// The run of each class that is allocated from, see [`Current`]. Only whoever sits here touches them.
     runs: [AtomicU64; CLASSES],
-    /// A block that is kept in hand to be used again, see [`Spare`]; and its generation.
-    spare: [AtomicU64; 2],
+    /// A block that is kept in hand to be used again, see [`Spare`].
+    spare: [AtomicU64; 4],
 }
 
 /// A block that left its structure, in the second hand of the seat: another one of the class needs no search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Spare {
-    /// First page of its run, which has the usual number of pages, below 2^36 - 1.
-    pub page: u64,
-    /// Which block of the run, below 2^12.
-    pub index: u32,
-    /// Its class, below 2^6.
-    pub class: u32,
+    /// Where it starts. Never 0.
+    pub unit: u64,
     pub generation: u64,
+    /// Offset of its word from the first page.
+    pub word: u64,
+    pub class: u32,
 }
 
 /// The seats of this process.
-pub(crate) struct Seats(OnceLock<Box<[Seat]>>);
+pub(crate) struct Seats(OnceLock<Box<[Seat; SEATS]>>);
 
 /// A seat that is taken.
 pub(crate) struct Seated<'a> {
@@ -110,43 +109,45 @@ fn own_one() -> Option<u32> {
     None
 }
 
-/// The seat that a thread tries first, in any segment. Given to another thread when this one ends, so that few runs
-/// are kept where threads come and go.
-struct Usual(Cell<u32>);
-
 const UNKNOWN: u32 = u32::MAX;
 
 thread_local! {
-    static MINE: Usual = const { Usual(Cell::new(UNKNOWN)) };
+    /// The seat that this thread tries first, in any segment. Without a destructor, so that a look at it is one instruction.
+    static MINE: Cell<u32> = const { Cell::new(UNKNOWN) };
+    static KEPT: Kept = const { Kept(Cell::new(None)) };
 }
 
-impl Usual {
-    #[inline]
-    fn index(&self) -> u32 {
-        let known = self.0.get();
-        if known == UNKNOWN { self.choose() } else { known }
-    }
+/// A seat of the first kind that belongs to this thread. Given to another one when this one ends, so that few runs are kept
+/// where threads come and go.
+struct Kept(Cell<Option<u32>>);
 
-    #[cold]
-    fn choose(&self) -> u32 {
-        let some = || OWN + (core::ptr::from_ref(self).addr() >> 12) as u32 % (SEATS as u32 - OWN);
-        self.0.set(own_one().unwrap_or_else(some));
-        self.0.get()
-    }
-}
-
-impl Drop for Usual {
+impl Drop for Kept {
     fn drop(&mut self) {
-        if self.0.get() < OWN {
-            OWNED.fetch_and(!(1 << self.0.get()), crate::order!(seat_inherit, AcqRel));
+        if let Some(seat) = self.0.get() {
+            MINE.set(OWN);
+            OWNED.fetch_and(!(1 << seat), crate::order!(seat_inherit, AcqRel));
         }
     }
 }
 
 /// The seat that this thread tries first. One below [`OWN`] is no other living thread's; what its last bearer wrote is seen.
-#[inline]
+#[inline(always)]
 pub(crate) fn usual() -> u32 {
-    MINE.try_with(Usual::index).unwrap_or(OWN)
+    let known = MINE.get();
+    if known == UNKNOWN { choose() } else { known }
+}
+
+#[cold]
+#[inline(never)]
+fn choose() -> u32 {
+    let some = || OWN + (MINE.with(|mine| core::ptr::from_ref(mine).addr()) >> 12) as u32 % (SEATS as u32 - OWN);
+    // A thread that is ending has no more seat of its own.
+    let own = KEPT.try_with(|kept| {
+        kept.0.set(own_one());
+        kept.0.get()
+    });
+    MINE.set(own.ok().flatten().unwrap_or_else(some));
+    MINE.get()
 }
 
 impl Seats {
@@ -155,18 +156,19 @@ impl Seats {
         Self(OnceLock::new())
     }
 
-    fn make() -> Box<[Seat]> {
-        let seat = || Seat {
+    #[cold]
+    fn make() -> Box<[Seat; SEATS]> {
+        let seat = |()| Seat {
             taken: AtomicU32::new(0),
             lent: AtomicU32::new(0),
             runs: [const { AtomicU64::new(0) }; CLASSES],
-            spare: [const { AtomicU64::new(0) }; 2],
+            spare: [const { AtomicU64::new(0) }; 4],
         };
-        (0..SEATS).map(|_| seat()).collect()
+        Box::new([(); SEATS].map(seat))
     }
 
-    #[inline]
-    fn seats(&self) -> &[Seat] {
+    #[inline(always)]
+    fn seats(&self) -> &[Seat; SEATS] {
         self.0.get_or_init(Self::make)
     }
 
@@ -176,7 +178,7 @@ impl Seats {
     }
 
     /// A free seat, this thread's usual one if possible.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sit(&self, life: &impl Liveness) -> Option<Seated<'_>> {
         let first = usual();
         if first < OWN
@@ -194,6 +196,7 @@ impl Seats {
     }
 
     #[cold]
+    #[inline(never)]
     fn sit_elsewhere(&self, first: u32) -> Option<Seated<'_>> {
         let anybodys = SEATS as u32 - OWN;
         (0..anybodys)
@@ -250,28 +253,28 @@ impl Seated<'_> {
     }
 
     /// The block that is kept.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn spare(&self) -> Option<Spare> {
-        let [packed, generation] = &self.seat.spare;
-        let bits = packed.load(Relaxed);
-        Some(Spare {
-            page: (bits & ((1 << Current::PAGE_BITS) - 1)).checked_sub(1)?,
-            index: (bits >> Current::PAGE_BITS & Current::FIELD) as u32,
-            class: (bits >> (Current::PAGE_BITS + 12)) as u32,
+        let [unit, generation, word, class] = &self.seat.spare;
+        let unit = unit.load(Relaxed);
+        let spare = || Spare {
+            unit,
             generation: generation.load(Relaxed),
-        })
+            word: word.load(Relaxed),
+            class: class.load(Relaxed) as u32,
+        };
+        (unit != 0).then(spare)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn set_spare(&self, spare: Option<Spare>) {
-        let [packed, generation] = &self.seat.spare;
-        let bits = spare.map_or(0, |spare| {
+        let [unit, generation, word, class] = &self.seat.spare;
+        if let Some(spare) = spare {
             generation.store(spare.generation, Relaxed);
-            (spare.page + 1)
-                | u64::from(spare.index) << Current::PAGE_BITS
-                | u64::from(spare.class) << (Current::PAGE_BITS + 12)
-        });
-        packed.store(bits, Relaxed);
+            word.store(spare.word, Relaxed);
+            class.store(spare.class.into(), Relaxed);
+        }
+        unit.store(spare.map_or(0, |spare| spare.unit), Relaxed);
     }
 
     /// The run of this class, which is no longer this seat's.

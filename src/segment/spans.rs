@@ -25,6 +25,8 @@ pub(crate) const CLASSES: usize = 48;
 pub(crate) const SMALL_MAX: u64 = 8192;
 /// Bytes of a unit, in which references count; and the alignment of every block.
 pub(crate) const UNIT: u64 = 32;
+/// Units of a page.
+pub(crate) const PAGE_UNITS: u64 = PAGE / UNIT;
 /// Offset of the words in a run.
 pub(crate) const WORDS: u64 = 64;
 
@@ -75,15 +77,20 @@ pub(crate) fn whole_pages(bytes: u64) -> Option<u32> {
 
 /// How a run is cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(align(32))]
 pub(crate) struct Cut {
     /// Bytes of a block.
     pub size: u64,
-    /// Number of blocks.
-    pub count: u32,
     /// Offset of the first one in the run.
     pub first: u64,
+    /// Number of blocks.
+    pub count: u32,
+    /// Number of pages.
+    pub pages: u32,
     /// 2^20 divided by the units of a block, rounded up.
     share: u32,
+    /// Units of a block.
+    units: u32,
 }
 
 impl Cut {
@@ -92,9 +99,9 @@ impl Cut {
         let mut count = (room - WORDS) / (size + 8);
         loop {
             let first = (WORDS + 8 * count).next_multiple_of(128);
-            if count == 0 || first + count * size <= room {
-                let share = (1_u64 << 20).div_ceil(size / UNIT) as u32;
-                return Self { size, count: count as u32, first, share };
+            if first + count * size <= room {
+                let units = (size / UNIT) as u32;
+                return Self { size, first, count: count as u32, pages, share: (1_u32 << 20).div_ceil(units), units };
             }
             count -= 1;
         }
@@ -103,44 +110,44 @@ impl Cut {
     /// How this run is cut. None: it is no run of ours.
     #[inline]
     pub(crate) fn of(run: Run) -> Option<Self> {
-        match CUTS.get(run.class as usize) {
-            Some(cut) if run.pages == pages_of(run.class) => Some(*cut),
-            Some(cut) => Some(Self::new(cut.size, run.pages)).filter(|cut| cut.count > 0 && run.pages <= PAGES_MAX),
-            None if run.class == WHOLE => {
-                Some(Self { size: u64::from(run.pages) * PAGE - 128, count: 1, first: 128, share: 0 })
-            }
-            None => None,
+        let Run { pages, class, .. } = run;
+        if class == WHOLE {
+            let size = u64::from(pages) * PAGE - 128;
+            return Some(Self { size, first: 128, count: 1, pages, share: 0, units: 0 });
         }
+        [Self::usual(class)?, LEAST.get(class as usize)?].into_iter().find(|cut| cut.pages == pages).copied()
     }
 
     /// How a run of this class and the usual number of pages is cut.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn usual(class: u32) -> Option<&'static Self> {
         CUTS.get(class as usize)
     }
 
-    /// The block that begins at `offset` of the run.
-    #[inline]
-    pub(crate) fn index_at(&self, offset: u64) -> Option<u32> {
-        let at = offset.checked_sub(self.first)?;
-        if self.count == 1 {
-            return (at == 0).then_some(0);
-        }
-        // A multiplication instead of a division: a shared run has at most 2^11 units, a block at most 2^8.
-        let (units, rest) = (u32::try_from(at / UNIT).ok().filter(|units| *units < 1 << 11)?, at % UNIT);
-        let index = (units * self.share) >> 20;
-        let is_start = rest == 0 && u64::from(index) * self.size == at;
-        (is_start && index < self.count).then_some(index)
+    /// How a run of this class is cut that has as many pages as usual, or the least.
+    #[inline(always)]
+    pub(crate) fn kept(class: u32, is_usual: bool) -> Option<&'static Self> {
+        if is_usual { Self::usual(class) } else { LEAST.get(class as usize) }
+    }
+
+    /// The block that begins so many units behind the start of the run.
+    #[inline(always)]
+    pub(crate) fn index_at(&self, unit: u64) -> Option<u32> {
+        // A multiplication instead of a division. What is no start of a block is not met by its product either: counts are
+        // below 2^12, and blocks of runs with more than one have at most 2^8 units.
+        let at = unit.wrapping_sub(self.first / UNIT);
+        let index = at.wrapping_mul(self.share.into()) >> 20;
+        (index < self.count.into() && index * u64::from(self.units) == at).then_some(index as u32)
     }
 
     /// Offset of block `index` in the run.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn offset(&self, index: u32) -> u64 {
         self.first + index as u64 * self.size
     }
 
     /// The reference to block `index` of the run that begins at `page`.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn reference(&self, page: u64, index: u32, generation: u64) -> BlockRef {
         BlockRef { unit: (page * PAGE + self.offset(index)) / UNIT, generation }
     }
@@ -148,10 +155,21 @@ impl Cut {
 
 /// Runs of the usual number of pages.
 static CUTS: [Cut; CLASSES] = {
-    let mut cuts = [Cut { size: 0, count: 0, first: 0, share: 0 }; CLASSES];
+    let mut cuts = [Cut { size: 0, first: 0, count: 0, pages: 0, share: 0, units: 0 }; CLASSES];
     let mut class = 0;
     while class < CLASSES as u32 {
         cuts[class as usize] = Cut::new(class_size(class), pages_of(class));
+        class += 1;
+    }
+    cuts
+};
+
+/// Runs of the least number of pages.
+static LEAST: [Cut; CLASSES] = {
+    let mut cuts = CUTS;
+    let mut class = 0;
+    while class < CLASSES as u32 {
+        cuts[class as usize] = Cut::new(class_size(class), least_pages_of(class));
         class += 1;
     }
     cuts
@@ -164,7 +182,7 @@ const _: () = {
 
 #[cfg(test)]
 mod tests {
-    use super::{CLASSES, Cut, SMALL_MAX, class_of, class_of_aligned, class_size, least_pages_of, pages_of};
+    use super::{CLASSES, Cut, SMALL_MAX, UNIT, class_of, class_of_aligned, class_size, least_pages_of, pages_of};
     use crate::raw::pages::{Run, WHOLE};
     use crate::segment::layout::PAGE;
 
@@ -190,13 +208,18 @@ mod tests {
                 let cut = Cut::of(Run { pages, class, owner: None, is_spare: false }).unwrap();
                 assert!(cut.count > 0 && 64 + 8 * u64::from(cut.count) <= cut.first);
                 assert!(cut.offset(cut.count) <= u64::from(pages) * PAGE && cut.count < 1 << 12);
-                let found: Vec<_> = (0..u64::from(pages) * PAGE).filter_map(|at| cut.index_at(at)).collect();
+                let found: Vec<_> = (0..u64::from(pages) * PAGE / UNIT).filter_map(|at| cut.index_at(at)).collect();
                 assert_eq!(found, (0..cut.count).collect::<Vec<_>>());
+                assert_eq!(Cut::kept(class, pages == pages_of(class)), Some(&cut));
             }
         }
         let whole = Cut::of(Run { pages: u32::MAX, class: WHOLE, owner: None, is_spare: false }).unwrap();
-        assert_eq!((whole.index_at(128), whole.index_at(160), whole.size % 64), (Some(0), None, 0));
-        assert_eq!(Cut::of(Run { pages: 9, class: 48, owner: None, is_spare: false }), None);
-        assert_eq!(Cut::of(Run { pages: 1, class: 47, owner: None, is_spare: false }), None);
+        assert_eq!(
+            (whole.index_at(4), whole.index_at(5), whole.index_at(0), whole.size % 64),
+            (Some(0), None, None, 0)
+        );
+        for (pages, class) in [(9, 48), (1, 47), (0, 5), (3, 5)] {
+            assert_eq!(Cut::of(Run { pages, class, owner: None, is_spare: false }), None);
+        }
     }
 }

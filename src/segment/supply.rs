@@ -331,8 +331,8 @@ impl Arena {
     /// Leaves the runs of our seat, and of all that nobody sits on.
     fn empty_seats<L: Liveness>(&self, life: &L, ours: Option<&Seated<'_>>, deadline: Deadline) -> Result<()> {
         let leave = |seated: &Seated<'_>| -> Result<()> {
-            if let Some(spare) = seated.spare() {
-                self.let_go(life, seated, self.spare_hand(seated)?, spare);
+            if let (Some(spare), Some(hand)) = (seated.spare(), self.spare_hand(seated)) {
+                self.let_go(life, seated, hand, spare);
             }
             for class in 0..CLASSES as u32 {
                 if let Some(current) = seated.take_run(class) {

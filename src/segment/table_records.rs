@@ -104,14 +104,13 @@ impl Table<RecordLine> {
         }
         let sitting = inner.desks.sit(&machine, life)?;
         let (block, unit) = inner.write_record(life, key, value)?;
+        let mut foreseen = None;
         if !is_prepared {
             // By now it is there, and says which record will probably leave: its key is compared, its block is freed, and the
             // next record is written there.
             let bytes = 8 + (key.len() + value.len()) as u64;
             let unit = inner.shelf.prefetch_record(hash, bytes.min(NEAR), |line| first_candidate(line, hash));
-            if let (Some(unit), Ok(arena)) = (unit, inner.arena()) {
-                arena.prefetch_word(unit.into());
-            }
+            foreseen = unit.and_then(|unit| inner.arena().ok()?.foresee(unit.into()));
         }
         // Bounded: a second round has the line that the first one lacked.
         for _ in 0..3 {
@@ -142,8 +141,11 @@ impl Table<RecordLine> {
             match spot {
                 Spot::Found(at) => {
                     machine.exchange(sitting.desk, locked, &at, unit, RecordLine::refer);
-                    block.published();
-                    machine.let_go(sitting.desk, true);
+                    let vacated = block.published_instead();
+                    if let Some(leaving) = sitting.desk.leaving() {
+                        vacated.keep(leaving.unit, leaving.generation, foreseen, |generation| leaving.note(generation));
+                        leaving.has_left();
+                    }
                     return Ok(Put::Replaced(()));
                 }
                 Spot::Free(at) => machine.insert(sitting.desk, locked, &at, fill),
@@ -195,7 +197,7 @@ impl Table<RecordLine> {
 
 impl Inner<RecordLine> {
     /// A block with the record in it.
-    #[inline]
+    #[inline(always)]
     fn write_record<'a, V: Liveness>(&'a self, life: &'a V, key: &[u8], value: &[u8]) -> Result<(InHand<'a, V>, u32)> {
         let bytes = Record::block_len(key.len(), value.len()).ok_or_else(|| too_large(key.len(), value.len()))?;
         let block = self.arena()?.allocate(life, bytes)?;

@@ -15,7 +15,7 @@ use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks::BlockRef;
 use crate::raw::hash::KeyedHash;
 use crate::raw::table::{Store, Table as Machine, TableHead, Trouble};
-use crate::raw::table_desk::Desk;
+use crate::raw::table_desk::{Desk, Leaving};
 use crate::raw::table_line::{PairLine, RecordLine};
 use crate::raw::table_word::{Extent, Line};
 use crate::segment::access::{self, Placed, Region, Shared, Window};
@@ -248,9 +248,10 @@ impl<L: Kept, U: Under> Store for Standing<'_, L, U> {
     }
 
     #[inline(always)]
-    fn leave(&self, unit: u32, noted: Option<u64>, note: impl FnOnce(u64), again: bool) {
+    fn leave(&self, leaving: &Leaving<'_>) {
         if let Some(arena) = self.under.arena() {
-            arena.dismiss(self.under, unit.into(), noted, note, again);
+            let note = |generation| leaving.note(generation);
+            arena.dismiss(self.under, leaving.unit.into(), leaving.generation, note);
         }
     }
 

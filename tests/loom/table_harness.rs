@@ -7,7 +7,7 @@ use mutirao::participant::{Liveness, ParticipantId};
 use mutirao::raw::blocks::{self, BlockWord};
 use mutirao::raw::table::{Asked, Store, Table, TableHead, Trouble};
 use mutirao::raw::table_change::Spot;
-use mutirao::raw::table_desk::Desk;
+use mutirao::raw::table_desk::{Desk, Leaving};
 use mutirao::raw::table_line::{PairLine, RecordLine};
 use mutirao::raw::table_word::{Extent, Line, Word};
 use mutirao::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
@@ -85,11 +85,11 @@ impl<L: Kind> Store for Stage<L> {
     fn hash_at(&self, line: &L, slot: u32) -> Option<u64> {
         Some(line.key_at(slot, self))
     }
-    fn leave(&self, unit: u32, noted: Option<u64>, note: impl FnOnce(u64), _: bool) {
-        let Some(word) = self.word(unit) else { return };
-        let generation = noted.or_else(|| {
+    fn leave(&self, leaving: &Leaving<'_>) {
+        let Some(word) = self.word(leaving.unit) else { return };
+        let generation = leaving.generation.or_else(|| {
             let now = blocks::look(word);
-            now.is_live().then(|| note(now.generation()))?;
+            now.is_live().then(|| leaving.note(now.generation()))?;
             Some(now.generation())
         });
         if let Some(generation) = generation {
