@@ -58,10 +58,8 @@ impl Coded for Bytes {
         Ok(Self(bytes.to_vec()))
     }
 
-    type Room = ();
-    fn room() {}
-    fn copy_into((): &mut (), _: &[AtomicU64]) {}
-    fn decode_room((): ()) -> Option<Self> {
+    type Data = ();
+    fn of_data((): ()) -> Option<Self> {
         None
     }
 

@@ -80,16 +80,12 @@ pub trait Coded: Sized {
     /// Makes the item of private bytes.
     #[doc(hidden)]
     fn decode_from(bytes: &[u8], what: &'static str) -> Result<Self>;
-    /// Room for an item of one size, which may be copied there more than once until it is right.
+    /// What every item of one size is, bytes for bytes.
     #[doc(hidden)]
-    type Room;
+    type Data: PlainData;
+    /// The item of this. `None`: items have no one size.
     #[doc(hidden)]
-    fn room() -> Self::Room;
-    #[doc(hidden)]
-    fn copy_into(room: &mut Self::Room, words: &[AtomicU64]);
-    /// The item that was copied, moved once: without an error beside it, whose place would part it. `None`: there is none.
-    #[doc(hidden)]
-    fn decode_room(room: Self::Room) -> Option<Self>;
+    fn of_data(data: Self::Data) -> Option<Self>;
     /// Copies `len` bytes out of a cell.
     #[doc(hidden)]
     fn copy_out(words: &[AtomicU64], len: usize) -> Self::Raw;
@@ -134,10 +130,8 @@ impl<T: Serialize + DeserializeOwned> Coded for T {
         decode(bytes, what)
     }
 
-    type Room = ();
-    fn room() {}
-    fn copy_into((): &mut (), _: &[AtomicU64]) {}
-    fn decode_room((): ()) -> Option<T> {
+    type Data = ();
+    fn of_data((): ()) -> Option<T> {
         None
     }
 
@@ -189,21 +183,11 @@ impl<T: PlainData> Coded for Plain<T> {
             .map_err(|_| Error::corrupt(core::any::type_name::<T>(), "its bytes are no value of the type"))
     }
 
-    type Room = plain::Scratch<T>;
+    type Data = T;
 
     #[inline(always)]
-    fn room() -> plain::Scratch<T> {
-        plain::Scratch::empty()
-    }
-
-    #[inline(always)]
-    fn copy_into(room: &mut plain::Scratch<T>, words: &[AtomicU64]) {
-        room.fill(words);
-    }
-
-    #[inline(always)]
-    fn decode_room(room: plain::Scratch<T>) -> Option<Self> {
-        room.value().map(Plain)
+    fn of_data(data: T) -> Option<Self> {
+        Some(Self(data))
     }
 
     #[inline(always)]

@@ -4,8 +4,8 @@ use crate::error::Result;
 use crate::handle::dict::Dict;
 use crate::handle::dict_bits::{Bits, Done, done};
 use crate::handle::dict_codec::{DictItem, Lookup, from_word, to_word, with_spare};
-use crate::handle::dict_store::{Store, Tables, bad_length, mixed};
-use crate::segment::plain;
+use crate::handle::dict_store::{Store, Tables, mixed};
+use crate::segment::plain::{Full, Scratch};
 use crate::segment::table::{BATCH, Put, When};
 use crate::segment::table_lookup::NEAR;
 use core::borrow::Borrow;
@@ -121,7 +121,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
                 let taken = words.iter_mut().zip(keys).map(|(place, key)| *place = key.word()).count();
                 let words = words.get(..taken).unwrap_or_default();
                 for (&word, hash) in words.iter().zip(table.prepare(words)) {
-                    into.push(table.get_prepared(word, hash)?.map(from_word).transpose()?);
+                    into.push(table.get_hashed(word, hash)?.map(from_word).transpose()?);
                 }
                 Ok(())
             }
@@ -129,24 +129,17 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
                 // Of values of several sizes, the next one is probably about as long as the one before.
                 let hashes = table.prepare(keys, self.record_near(keys, V::FIXED.unwrap_or(128)));
                 for key in keys.iter().copied().zip(hashes) {
-                    if let Some(size) = V::FIXED {
-                        let mut room = V::room();
-                        let read = |words: &[_], len| {
-                            V::copy_into(&mut room, words);
-                            len
-                        };
-                        match table.get_prepared(key, Some(size), read)? {
-                            // Moved from where it was copied to where it stays.
-                            Some(len) if len == size => match V::decode_room(room) {
-                                None => return Err(plain::not_a_value::<V>()),
-                                found => into.push(found),
-                            },
-                            Some(len) => return Err(bad_length(len)),
-                            None => into.push(None),
-                        }
+                    if V::FIXED.is_some() {
+                        let mut room = Scratch::<V::Data>::empty();
+                        let full = table.hit(key, V::FIXED, |words, _| room.fill(words));
+                        // Moved from where it was copied to where it stays.
+                        into.push(match full.and_then(Full::value).and_then(V::of_data) {
+                            None => self.get_anyhow(Bits::Bytes(key.0))?,
+                            found => found,
+                        });
                     } else {
                         let read = |words: &[_], len: usize| (V::copy_out(words, len.min(8 * words.len())), len);
-                        let found = table.get_prepared(key, None, read)?;
+                        let found = table.get_hashed(key, read)?;
                         into.push(found.map(|(raw, len)| self.decode_raw(raw, len)).transpose()?);
                     }
                 }

@@ -3,9 +3,10 @@
 //! Which kind is known when the program is compiled, so each operation is one of two straight lines.
 
 use crate::error::{Error, Result};
-use crate::handle::dict_bits::{Bits, Done, Found, If, copy, done};
+use crate::handle::codec::too_large;
+use crate::handle::dict_bits::{Bits, Done, Found, If, done};
 use crate::handle::dict_codec::{
-    DictItem, Lookup, Types, from_word, is_any_word, is_inline, to_bytes, to_word, with_spare, word_bytes,
+    DictItem, Lookup, Types, from_word, is_any_word, is_inline, to_bytes, to_word, with_spare,
 };
 use crate::raw::hash::HashKind;
 use crate::raw::table_line::{PairLine, RecordLine};
@@ -15,7 +16,6 @@ use crate::segment::handoff;
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
 use crate::segment::pending::{self, Pending, STRIPES};
-use crate::segment::plain;
 use crate::segment::table::{Table, When};
 use crate::segment::table_plan::{Bucket, TableOptions, TablePlan};
 use core::marker::PhantomData;
@@ -34,8 +34,8 @@ pub(crate) struct Store<K, V> {
     pub table: Tables,
     pub stripes: Placed<[Pending]>,
     pub body: Body,
-    /// The most bytes of a record.
-    record_max: usize,
+    /// The most bytes of a key with nothing beside it.
+    key_max: usize,
     _types: Types<K, V>,
 }
 
@@ -72,7 +72,10 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         Ok(Self {
             table,
             stripes: body.placed_slice(pending::stripes_at(plan.body_len()), STRIPES)?,
-            record_max: usize::try_from(arena.usage_max()).unwrap_or(usize::MAX).min(u32::MAX as usize),
+            key_max: usize::try_from(arena.usage_max())
+                .unwrap_or(usize::MAX)
+                .min(u32::MAX as usize)
+                .saturating_sub(LENGTHS),
             body,
             _types: PhantomData,
         })
@@ -124,10 +127,10 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     /// The bytes of a key that is no word: its own, or in `spare`.
     #[inline(always)]
     pub(crate) fn key_bytes<'a, Q: Lookup<K> + ?Sized>(&self, key: &'a Q, spare: &'a mut Vec<u8>) -> Result<&'a [u8]> {
-        let most = self.record_max.saturating_sub(LENGTHS);
         match K::FIXED {
-            Some(_) => key.bytes(most, spare),
-            None => handoff::at_home(self.body.segment(), || key.bytes(most, spare)),
+            // Its own bytes. One that is too large is nowhere, and is refused where it would be stored.
+            Some(_) => key.bytes(usize::MAX, spare),
+            None => handoff::at_home(self.body.segment(), || key.bytes(self.key_max, spare)),
         }
     }
 
@@ -135,7 +138,10 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     #[inline(always)]
     pub(crate) fn with_value<R>(&self, key: Bits<'_>, value: &V, f: impl FnOnce(Bits<'_>) -> Result<R>) -> Result<R> {
         let Bits::Bytes(key) = key else { return f(Bits::Word(to_word(value))) };
-        let most = self.record_max.saturating_sub(LENGTHS + key.len().next_multiple_of(8));
+        if key.len() > self.key_max {
+            return Err(too_large(key.len(), self.key_max).of_entry("a key"));
+        }
+        let most = self.key_max.saturating_sub(key.len().next_multiple_of(8));
         if V::FIXED.is_some() {
             return f(Bits::Bytes(to_bytes(value, most, &mut Vec::new(), "a value")?)); // its own bytes
         }
@@ -143,96 +149,6 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
             let bytes = handoff::at_home(self.body.segment(), || to_bytes(value, most, spare, "a value"))?;
             f(Bits::Bytes(bytes))
         })
-    }
-
-    /// The value of a key.
-    #[inline(always)]
-    pub(crate) fn get(&self, key: Bits<'_>) -> Result<Option<V>> {
-        self.body.life()?;
-        match (key, &self.table) {
-            (Bits::Word(key), Tables::Words(table)) => table.get_word(key)?.map(from_word).transpose(),
-            (Bits::Bytes(key), Tables::Records(table)) if let Some(size) = V::FIXED => {
-                Self::get_fixed(table, key, size)
-            }
-            (Bits::Bytes(key), Tables::Records(table)) => {
-                let read = table.get(key, |words, len| (V::copy_out(words, len.min(8 * words.len())), len))?;
-                read.map(|(raw, len)| self.decode_raw(raw, len)).transpose()
-            }
-            _ => Err(mixed()),
-        }
-    }
-
-    /// The value of a key, where all have so many bytes. Not inlined: else the compiler takes the result apart and moves the
-    /// value in pieces that straddle how it was written, which waits for every store before it.
-    #[inline(never)]
-    fn get_fixed(table: &Table<RecordLine>, key: &[u8], size: usize) -> Result<Option<V>> {
-        let mut room = V::room();
-        match table.get_sized(key, size, |words| V::copy_into(&mut room, words))? {
-            Some(len) if len == size => match V::decode_room(room) {
-                None => Err(plain::not_a_value::<V>()),
-                found => Ok(found),
-            },
-            Some(len) => Err(bad_length(len)),
-            None => Ok(None),
-        }
-    }
-
-    /// Makes a value of what was copied out, which had so many bytes.
-    #[inline(always)]
-    pub(crate) fn decode_raw(&self, raw: V::Raw, len: usize) -> Result<V> {
-        match V::FIXED {
-            Some(size) if size != len => Err(bad_length(len)),
-            Some(_) => V::decode(raw),
-            None => handoff::at_home(self.body.segment(), || V::decode(raw)),
-        }
-    }
-
-    /// Whether there is a value.
-    pub(crate) fn contains(&self, key: Bits<'_>) -> Result<bool> {
-        self.body.life()?;
-        match (key, &self.table) {
-            (Bits::Word(key), Tables::Words(table)) => Ok(table.get_word(key)?.is_some()),
-            (Bits::Bytes(key), Tables::Records(table)) => Ok(table.get(key, |_, _| ())?.is_some()),
-            _ => Err(mixed()),
-        }
-    }
-
-    /// Runs `f` with the bytes of a value.
-    pub(crate) fn get_with<R>(&self, key: Bits<'_>, f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
-        self.body.life()?;
-        match (key, &self.table) {
-            (Bits::Word(key), Tables::Words(table)) => {
-                let word = table.get_word(key)?;
-                Ok(word.map(|word| f(&word.to_le_bytes()[..word_bytes::<V>()])))
-            }
-            (Bits::Bytes(key), Tables::Records(table)) => with_spare(|bytes| {
-                let read = table.get(key, |words, len| copy(words, len, bytes))?;
-                Ok(read.map(|()| f(bytes)))
-            }),
-            _ => Err(mixed()),
-        }
-    }
-
-    /// The value of a key, as it is stored.
-    pub(crate) fn find(&self, key: Bits<'_>) -> Result<Option<Found>> {
-        self.body.life()?;
-        match (key, &self.table) {
-            (Bits::Word(key), Tables::Words(table)) => Ok(table.get_word(key)?.map(Found::Word)),
-            (Bits::Bytes(key), Tables::Records(table)) => {
-                let mut bytes = Vec::new();
-                let read = table.get(key, |words, len| copy(words, len, &mut bytes))?;
-                Ok(read.map(|()| Found::Bytes(bytes)))
-            }
-            _ => Err(mixed()),
-        }
-    }
-
-    /// Makes a value of what was found.
-    pub(crate) fn decode(&self, found: &Found) -> Result<V> {
-        match V::FIXED {
-            Some(_) => found.decode("a value"),
-            None => handoff::at_home(self.body.segment(), || found.decode("a value")),
-        }
     }
 
     /// After an insertion beyond the limit, forgets something.
@@ -375,7 +291,7 @@ impl<K, V> Clone for Store<K, V> {
             table: self.table.clone(),
             stripes: self.stripes.clone(),
             body: self.body.clone(),
-            record_max: self.record_max,
+            key_max: self.key_max,
             _types: PhantomData,
         }
     }

@@ -32,6 +32,7 @@ pub mod signal;
 pub mod table;
 pub mod table_change;
 pub mod table_desk;
+pub mod table_find;
 pub mod table_forget;
 pub mod table_line;
 pub mod table_recover;

@@ -18,11 +18,10 @@
 use core::fmt;
 
 use crate::order;
-use crate::participant::Liveness;
 use crate::raw::lock::RawLock;
 use crate::raw::table_desk::{Desk, Leaving};
 use crate::raw::table_word::{Extent, Line, Word, low};
-use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, spin_hint};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// What all writers of a table share. All-zero: the first buckets, and nothing in them.
 #[repr(C, align(128))]
@@ -106,10 +105,6 @@ pub enum Trouble {
 
 /// The most lines of a chain.
 pub(crate) const CHAIN_MAX: usize = 1 << 16;
-/// How often a reader begins again.
-const TRIES: u32 = 100_000;
-/// After so many it takes the lock, if it may.
-const TRIES_FREE: u32 = 200;
 /// More lines than this in a chain, while buckets are not the lack, say that keys were chosen to collide.
 pub(crate) const LONG_CHAIN: u32 = 8;
 
@@ -121,8 +116,8 @@ pub struct Table<'a, S: Store> {
     pub desks: &'a [Desk],
     /// Where the lines are.
     pub store: &'a S,
-    /// Private: an [`Extent`] that was right once.
-    pub seen: &'a AtomicU64,
+    /// Private to the process.
+    pub seen: &'a Seen,
     /// The logarithm of the number of first buckets.
     pub first: u32,
 }
@@ -202,6 +197,37 @@ impl TableHead {
     }
 }
 
+/// An [`Extent`] that was right once, for a guess that is made at each operation. Of two words: who reads them while they
+/// change guesses wrong, as everybody may.
+pub struct Seen {
+    /// The last bucket.
+    last: AtomicU64,
+    /// The largest power of two in the number of buckets.
+    half: AtomicU64,
+}
+
+impl Seen {
+    /// This one.
+    pub fn new(extent: Extent) -> Self {
+        Self { last: AtomicU64::new(extent.buckets() - 1), half: AtomicU64::new(1 << extent.level()) }
+    }
+
+    fn note(&self, extent: Extent) {
+        self.last.store(extent.buckets() - 1, Relaxed);
+        self.half.store(1 << extent.level(), Relaxed);
+    }
+
+    /// The bucket of a hash, as far as known.
+    #[inline(always)]
+    pub fn bucket(&self, hash: u64) -> u64 {
+        let half = self.half.load(Relaxed);
+        let bucket = hash & half.wrapping_mul(2).wrapping_sub(1);
+        // All ones if the bucket is behind the last one: no branch, whose outcome would be as random as the hash.
+        let is_behind = (self.last.load(Relaxed).wrapping_sub(bucket) as i64 >> 63) as u64;
+        bucket.wrapping_sub(half & is_behind)
+    }
+}
+
 impl<'a, S: Store> Table<'a, S> {
     /// How many buckets there are.
     #[inline]
@@ -214,13 +240,13 @@ impl<'a, S: Store> Table<'a, S> {
     #[inline]
     pub(crate) fn refresh(&self) -> Extent {
         let extent = self.extent();
-        self.seen.store(extent.bits(), Relaxed);
+        self.seen.note(extent);
         extent
     }
 
     #[inline(always)]
     pub(crate) fn guess(&self, hash: u64) -> u64 {
-        Extent::from_bits(self.seen.load(Relaxed)).bucket(hash)
+        self.seen.bucket(hash)
     }
 
     /// Whether a bucket at this level has the entries of this hash.
@@ -244,149 +270,6 @@ impl<'a, S: Store> Table<'a, S> {
         } else {
             low(hash, differ.trailing_zeros() + 1)
         }
-    }
-
-    /// Reads the entry of a key. False: there is none. `life`: who locks the bucket if others write into it all the time.
-    #[inline(always)]
-    pub fn find<'l, V: Liveness + 'l>(
-        &self,
-        asked: &mut impl Asked<S::Line>,
-        life: impl FnOnce() -> Option<&'l V>,
-    ) -> Result<bool, Trouble> {
-        if self.hit(asked) { Ok(true) } else { self.find_anywhere(asked, life) }
-    }
-
-    /// The usual hit, straight: in the bucket that was guessed, in its own line. What is occupied there belongs there, so
-    /// no level is looked at. False: [`find`](Self::find) knows.
-    #[inline(always)]
-    pub fn hit(&self, asked: &mut impl Asked<S::Line>) -> bool {
-        self.store.bucket_near(self.guess(asked.hash())).is_some_and(|line| {
-            let word = Word::look(line);
-            let candidates = asked.candidates(line, word.occupied());
-            candidates != 0 && asked.meets(line, candidates.trailing_zeros()) && word.is_still(line)
-        })
-    }
-
-    /// As [`find`](Self::find), with chains, splits and writers, for what was no [`hit`](Self::hit).
-    #[cold]
-    #[inline(never)]
-    pub fn find_anywhere<'l, V: Liveness + 'l>(
-        &self,
-        asked: &mut impl Asked<S::Line>,
-        life: impl FnOnce() -> Option<&'l V>,
-    ) -> Result<bool, Trouble> {
-        let hash = asked.hash();
-        let mut bucket = self.guess(hash);
-        let mut wrong = "a bucket that is not there";
-        let mut life = Some(life);
-        // Each round that comes to nothing means that a writer did something, or that the words make no sense.
-        for round in 0..TRIES {
-            if round == TRIES_FREE
-                && let Some(life) = life.take().and_then(|life| life())
-            {
-                // Large values that change all the time: nobody writes while we read.
-                return self.find_locked(life, asked);
-            }
-            let Some(line) = self.store.bucket(bucket) else { return Err(Trouble::Corrupt(wrong)) };
-            let word = Word::look(line);
-            if !self.belongs(hash, bucket, word) {
-                wrong = "a bucket's level";
-                bucket = self.redirect(hash, bucket, word);
-                continue;
-            }
-            match self.find_in(asked, line, word) {
-                Some(found) => return Ok(found),
-                None => spin_hint(),
-            }
-        }
-        Err(Trouble::Contended)
-    }
-
-    /// Looks through a bucket's chain. `None`: it changed meanwhile.
-    fn find_in(&self, asked: &mut impl Asked<S::Line>, line: &S::Line, word: Word<S::Line>) -> Option<bool> {
-        let (mut at, mut now) = (line, word);
-        for _ in 0..CHAIN_MAX {
-            let mut candidates = asked.candidates(at, now.occupied());
-            while candidates != 0 {
-                let slot = candidates.trailing_zeros();
-                candidates &= candidates - 1;
-                if asked.meets(at, slot) {
-                    // The line may have been taken out of the chain, and be another's by now: so both.
-                    return (now.is_still(at) && word.is_still(line)).then_some(true);
-                }
-            }
-            let link = at.link().load(order!(table_chain, Acquire));
-            if link == 0 {
-                break;
-            }
-            at = self.store.chained(link)?;
-            now = Word::look(at);
-        }
-        // Every change of the chain leaves a new version in the bucket's own line.
-        word.is_still(line).then_some(false)
-    }
-
-    /// Reads all entries of a bucket as they were at one moment, and its level then. `read` may see words that are being
-    /// overwritten; `begin` is called whenever it all begins again. `life` as for [`find`](Self::find).
-    pub fn snapshot<V: Liveness>(
-        &self,
-        life: Option<&V>,
-        bucket: u64,
-        mut begin: impl FnMut(),
-        mut read: impl FnMut(&S::Line, u32),
-    ) -> Result<u32, Trouble> {
-        let line = self.store.bucket(bucket).ok_or(Trouble::Corrupt("a bucket that is not there"))?;
-        for round in 0..TRIES {
-            begin();
-            if round == TRIES_FREE
-                && let Some(life) = life
-            {
-                let read = |word| {
-                    let whole = self.each_entry(bucket, line, word, &mut read);
-                    whole.map(|()| self.first + word.level()).ok_or(Trouble::Corrupt("a chain"))
-                };
-                return self.with_locked(life, bucket, read);
-            }
-            let word = Word::look(line);
-            if self.each_entry(bucket, line, word, &mut read).is_some() && word.is_still(line) {
-                return Ok(self.first + word.level());
-            }
-            spin_hint();
-        }
-        Err(Trouble::Contended)
-    }
-
-    fn each_entry(
-        &self,
-        bucket: u64,
-        line: &S::Line,
-        word: Word<S::Line>,
-        read: &mut impl FnMut(&S::Line, u32),
-    ) -> Option<()> {
-        let (mut at, mut now) = (line, word);
-        for nth in 0..CHAIN_MAX {
-            for slot in (0..S::Line::SLOTS).filter(|&slot| now.has(slot)) {
-                // A split that is under way, or whose splitter died, leaves entries in chains that are the child's, or that
-                // stand in the bucket's own line by now.
-                let is_here = nth == 0 || {
-                    let belongs = self.store.hash_at(at, slot).is_some_and(|hash| self.belongs(hash, bucket, word));
-                    belongs && !(0..S::Line::SLOTS).any(|own| word.has(own) && line.is_same(own, at, slot))
-                };
-                if is_here {
-                    read(at, slot);
-                }
-            }
-            if !now.is_still(at) {
-                return None;
-            }
-            let link = at.link().load(order!(table_chain, Acquire));
-            if link == 0 {
-                return Some(());
-            }
-            at = self.store.chained(link)?;
-            now = Word::look(at);
-        }
-        None
     }
 }
 

@@ -71,10 +71,13 @@ impl PairLine {
         found & occupied
     }
 
-    /// Marks a slot as read.
-    #[inline]
-    pub fn mark(&self, slot: u32) {
-        mark(&self.marks, 1 << (slot % 3));
+    /// The slot that this key is in, if it is in any and was in no other one before.
+    #[inline(always)]
+    pub fn probable(&self, key: u64) -> u32 {
+        let [a, b, _] = &self.pairs;
+        let (a, b) = (u32::from(a.key.load(Relaxed) != key), u32::from(b.key.load(Relaxed) != key));
+        // No branch, whose outcome would be as random as the key.
+        a + (a & b)
     }
 
     /// The key in a slot.
@@ -131,6 +134,11 @@ impl Line for PairLine {
 
     fn reference(&self, _: u32) -> Option<u32> {
         None
+    }
+
+    #[inline]
+    fn mark(&self, slot: u32) {
+        mark(&self.marks, 1 << (slot % 3));
     }
 
     fn take_marks(&self) -> u32 {
@@ -201,12 +209,6 @@ impl RecordLine {
             word.store(reference, order!(table_refer, Release));
         }
     }
-
-    /// Marks a slot as read.
-    #[inline]
-    pub fn mark(&self, slot: u32) {
-        mark(&self.more, 1 << (MARKS + slot % 10));
-    }
 }
 
 /// Sets a bit, if it is not set.
@@ -240,6 +242,11 @@ impl Line for RecordLine {
 
     fn reference(&self, slot: u32) -> Option<u32> {
         Some(self.follow(slot))
+    }
+
+    #[inline]
+    fn mark(&self, slot: u32) {
+        mark(&self.more, 1 << (MARKS + slot % 10));
     }
 
     fn take_marks(&self) -> u32 {

@@ -46,6 +46,9 @@ pub trait Line {
     /// What stands in the slot, if it is a reference to a block.
     fn reference(&self, slot: u32) -> Option<u32>;
 
+    /// Marks a slot as read.
+    fn mark(&self, slot: u32);
+
     /// Takes all marks of what was read off. A bit for each slot that had one.
     fn take_marks(&self) -> u32;
 }
@@ -152,7 +155,7 @@ impl<L: Line> Word<L> {
     /// Whether there is an entry in the slot.
     #[inline(always)]
     pub const fn has(self, slot: u32) -> bool {
-        self.occupied() >> slot & 1 == 1
+        slot < L::SLOTS && self.0 >> (OCCUPIED + slot) & 1 == 1
     }
 
     /// The same with exactly these slots occupied.

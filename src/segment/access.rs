@@ -197,8 +197,8 @@ unsafe impl Sync for Window {}
 impl Window {
     /// The front of this region, of which nothing is known to be backed yet.
     pub(crate) fn new(region: &Region) -> Result<Self> {
-        let base = NonNull::from(region.place::<AtomicU8>(0)?).cast();
-        Ok(Self { base, len: region.len, known: AtomicU64::new(0), _keeps: Arc::clone(&region.mapping) })
+        let (base, len) = (region.address(0, region.len, 1, 1)?, region.len);
+        Ok(Self { base, len, known: AtomicU64::new(0), _keeps: Arc::clone(&region.mapping) })
     }
 
     /// So many bytes are backed.

@@ -193,9 +193,10 @@ impl SharedBytes {
     /// [`is_invalid`](Error::is_invalid) when it is not wholly inside; [`is_corrupt`](Error::is_corrupt) when the
     /// bytes are no value of the type.
     pub fn load<T: PlainData>(&self, offset: u64) -> Result<T> {
-        let mut scratch = Scratch::<T>::zeroed();
-        self.read_at(offset, scratch.bytes_mut().unwrap_or_default())?;
-        scratch.value().ok_or_else(not_a_value::<T>)
+        let mut scratch = Scratch::<T>::empty();
+        let mut full = scratch.zeros();
+        self.read_at(offset, full.bytes())?;
+        full.value().ok_or_else(not_a_value::<T>)
     }
 
     /// Puts the bytes of a value at `offset`. One of 1, 2, 4 or 8 bytes at a multiple of its size is

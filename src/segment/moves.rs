@@ -63,9 +63,8 @@ unsafe fn move_words(to: *mut u8, from: *const u8, count: usize) {
 pub(in crate::segment) fn wide_in(words: &[AtomicU64], chunks: &[[u8; 8]]) -> bool {
     let count = words.len().min(chunks.len());
     #[cfg(target_arch = "x86_64")]
-    if count >= WIDE_IN && std::is_x86_feature_detected!("avx") {
-        // SAFETY: 1. and 2. as in `long_in`. 3. and 4. compared above.
-        unsafe { move_wide(words.as_ptr().cast_mut().cast(), chunks.as_ptr().cast(), count) };
+    // SAFETY: 1. and 2. as in `long_in`.
+    if count >= WIDE_IN && unsafe { try_move(words.as_ptr().cast_mut().cast(), chunks.as_ptr().cast(), count) } {
         return true;
     }
     let _ = count;
@@ -77,57 +76,39 @@ pub(in crate::segment) fn wide_in(words: &[AtomicU64], chunks: &[[u8; 8]]) -> bo
 pub(in crate::segment) fn wide_out(words: &[AtomicU64], chunks: &mut [[MaybeUninit<u8>; 8]]) -> bool {
     let count = words.len().min(chunks.len());
     #[cfg(target_arch = "x86_64")]
-    if count >= WIDE_OUT && std::is_x86_feature_detected!("avx") {
-        // SAFETY: 1. and 2. as in `long_out`. 3. and 4. compared above.
-        unsafe { move_wide(chunks.as_mut_ptr().cast(), words.as_ptr().cast(), count) };
+    // SAFETY: 1. and 2. as in `long_out`.
+    if count >= WIDE_OUT && unsafe { try_move(chunks.as_mut_ptr().cast(), words.as_ptr().cast(), count) } {
         return true;
     }
     let _ = count;
     false
 }
 
+/// As wide as the moves of the C library where these are: a narrower store keeps its wider load of the same bytes waiting
+/// until everything before has happened, and then no lookup overlaps with the next one. False: nothing was moved, for there
+/// are less than four words, or no such registers.
+///
 /// # Safety
 ///
 /// 1. and 2. as of [`move_words`].
-/// 3. There are at least 4 words.
-/// 4. The processor has AVX.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn move_wide(to: *mut u8, from: *const u8, count: usize) {
-    let (mut at, end) = (0, 8 * count);
-    // As wide as the moves of the C library where these are: a narrower store keeps its wider load of the same bytes waiting
-    // until everything before has happened, and then no lookup overlaps with the next one.
-    if std::is_x86_feature_detected!("avx512f") {
-        while at + 128 <= end {
-            // SAFETY: 1. and 2. of this function; all 128 bytes are before the end; the processor has AVX-512.
-            unsafe {
-                core::arch::asm!(
-                    "vmovups zmm0, [{from} + {at}]",
-                    "vmovups zmm1, [{from} + {at} + 64]",
-                    "vmovups [{to} + {at}], zmm0",
-                    "vmovups [{to} + {at} + 64], zmm1",
-                    from = in(reg) from, to = in(reg) to, at = in(reg) at,
-                    out("xmm0") _, out("xmm1") _,
-                    options(nostack, preserves_flags),
-                );
-            }
-            at += 128;
-        }
+unsafe fn try_move(to: *mut u8, from: *const u8, count: usize) -> bool {
+    let has_longest = std::is_x86_feature_detected!("avx512f");
+    if count < 4 || !has_longest && !std::is_x86_feature_detected!("avx") {
+        return false;
     }
-    while at + 128 <= end {
-        // SAFETY: 1., 2. and 4. of this function; all 128 bytes are before the end.
+    let (mut at, end) = (0, 8 * count);
+    while has_longest && at + 128 <= end {
+        // SAFETY: 1. and 2. of this function; all 128 bytes are before the end; the processor has AVX-512.
         unsafe {
             core::arch::asm!(
-                "vmovups ymm0, [{from} + {at}]",
-                "vmovups ymm1, [{from} + {at} + 32]",
-                "vmovups ymm2, [{from} + {at} + 64]",
-                "vmovups ymm3, [{from} + {at} + 96]",
-                "vmovups [{to} + {at}], ymm0",
-                "vmovups [{to} + {at} + 32], ymm1",
-                "vmovups [{to} + {at} + 64], ymm2",
-                "vmovups [{to} + {at} + 96], ymm3",
+                "vmovups zmm0, [{from} + {at}]",
+                "vmovups zmm1, [{from} + {at} + 64]",
+                "vmovups [{to} + {at}], zmm0",
+                "vmovups [{to} + {at} + 64], zmm1",
                 from = in(reg) from, to = in(reg) to, at = in(reg) at,
-                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+                out("xmm0") _, out("xmm1") _,
                 options(nostack, preserves_flags),
             );
         }
@@ -136,7 +117,7 @@ unsafe fn move_wide(to: *mut u8, from: *const u8, count: usize) {
     while at < end {
         // The last move may overlap the one before: then it moves the same bytes again.
         let here = at.min(end - 32);
-        // SAFETY: 1., 2. and 4. of this function; 3. there are 32 bytes before the end.
+        // SAFETY: 1. and 2. of this function; there are 32 bytes before the end; the processor has AVX.
         unsafe {
             core::arch::asm!(
                 "vmovups ymm0, [{from} + {here}]",
@@ -154,6 +135,7 @@ unsafe fn move_wide(to: *mut u8, from: *const u8, count: usize) {
     unsafe {
         core::arch::asm!("vzeroupper", options(nomem, nostack, preserves_flags));
     }
+    true
 }
 
 /// Where there is no such instruction, word by word.

@@ -197,62 +197,59 @@ pub(crate) fn write_plain<T: PlainData>(words: &[AtomicU64], value: &T) {
 /// The value in `words`: copied out, then checked.
 #[inline]
 pub(crate) fn read_plain<T: PlainData>(words: &[AtomicU64]) -> Result<T> {
-    let mut bytes = Scratch::<T>::empty();
-    bytes.fill(words);
-    bytes.value().ok_or_else(not_a_value::<T>)
+    Scratch::empty().fill(words).and_then(Full::value).ok_or_else(not_a_value::<T>)
 }
 
-/// Private bytes of a value that are not yet known to be one. Each in as few lines of the processor as may be: what is
+/// Room for the bytes of a value, before they are known to be one. In as few lines of the processor as may be: what is
 /// written to two lines at once is not forwarded to who reads it next.
 #[repr(C, align(64))]
-pub struct Scratch<T> {
-    bytes: MaybeUninit<T>,
-    /// Invariant: if so, every byte is initialised (and was only ever written as bytes).
-    is_full: bool,
-}
+pub struct Scratch<T>(MaybeUninit<T>);
+
+/// Private bytes of a value, all of them, which may be one.
+///
+/// Invariant: every byte is initialised (and was only ever written as bytes).
+pub struct Full<'a, T>(&'a mut MaybeUninit<T>);
 
 impl<T: PlainData> Scratch<T> {
-    #[inline(always)]
-    pub(crate) fn zeroed() -> Self {
-        Self { bytes: MaybeUninit::zeroed(), is_full: true }
-    }
-
     /// Nothing yet.
     #[inline(always)]
     pub(crate) fn empty() -> Self {
-        Self { bytes: MaybeUninit::uninit(), is_full: false }
+        Self(MaybeUninit::uninit())
     }
 
-    /// Copies `words` here, or as many as there is room for.
+    /// Zeros.
     #[inline(always)]
-    pub(crate) fn fill(&mut self, words: &[AtomicU64]) {
-        let at = self.bytes.as_mut_ptr().cast::<MaybeUninit<u8>>();
+    pub(crate) fn zeros(&mut self) -> Full<'_, T> {
+        self.0 = MaybeUninit::zeroed();
+        Full(&mut self.0)
+    }
+
+    /// Copies `words` here. `None`: they are not enough.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, words: &[AtomicU64]) -> Option<Full<'_, T>> {
+        let at = self.0.as_mut_ptr().cast::<MaybeUninit<u8>>();
         // SAFETY: 1. the bytes are ours, for as long as `self` is borrowed. 2. `fill` writes nothing but bytes there.
         fill(words, unsafe { core::slice::from_raw_parts_mut(at, size_of::<T>()) });
-        // With fewer words some bytes are as they were.
-        self.is_full |= words.len() >= words_for(size_of::<T>());
+        if words.len() < words_for(size_of::<T>()) { None } else { Some(Full(&mut self.0)) }
     }
+}
 
-    /// The bytes. `None`: there are none yet.
+impl<T: PlainData> Full<'_, T> {
+    /// The bytes.
     #[inline(always)]
-    pub(crate) fn bytes_mut(&mut self) -> Option<&mut [u8]> {
-        let at = self.bytes.as_mut_ptr().cast::<u8>();
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        let at = self.0.as_mut_ptr().cast::<u8>();
         // SAFETY: 1. the bytes are ours, for as long as `self` is borrowed. 2. all are initialised: the
         //         invariant. 3. what is written are bytes, so it stays true.
-        self.is_full.then(|| unsafe { core::slice::from_raw_parts_mut(at, size_of::<T>()) })
-    }
-
-    /// Whether the bytes are all there, and are a value.
-    #[inline(always)]
-    pub(crate) fn holds_value(&mut self) -> bool {
-        self.bytes_mut().is_some_and(|bytes| T::try_read_from_bytes(bytes).is_ok())
+        unsafe { core::slice::from_raw_parts_mut(at, size_of::<T>()) }
     }
 
     /// The value, if the bytes are one, moved once.
     #[inline(always)]
     pub(crate) fn value(mut self) -> Option<T> {
-        // SAFETY: all bytes are there, and are a value.
-        if self.holds_value() { Some(unsafe { self.bytes.assume_init() }) } else { None }
+        let is_one = T::try_read_from_bytes(self.bytes()).is_ok();
+        // SAFETY: 1. all bytes are there, and are a value. 2. It is taken once: `self` ends here.
+        if is_one { Some(unsafe { self.0.assume_init_read() }) } else { None }
     }
 }
 

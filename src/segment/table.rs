@@ -45,6 +45,8 @@ pub(in crate::segment) struct Inner<L: Kept> {
 }
 
 impl Under for Body {
+    const MARKS: bool = true;
+
     #[inline]
     fn arena(&self) -> Option<&Arena> {
         self.attachment().arena()

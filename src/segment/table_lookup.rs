@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::raw::table::Asked;
 use crate::raw::table_line::RecordLine;
-use crate::raw::table_word::Word;
+use crate::raw::table_word::{Line, Word};
 use crate::segment::access;
 use crate::segment::plain;
 use crate::segment::table::{BATCH, Table, family};
@@ -23,18 +23,6 @@ pub(in crate::segment) struct Wanted<'a, U, F, R> {
     pub found: Option<R>,
     /// Whether what is found is marked as read.
     pub marks: bool,
-}
-
-/// The same on the usual way of a reader: what is not known to be there, or is not as expected, is not met.
-struct Hit<'a, F, R> {
-    key: &'a [u8],
-    hash: u64,
-    shelf: &'a Shelf<RecordLine>,
-    /// Bytes of the value, if all have so many.
-    size: Option<usize>,
-    read: F,
-    found: Option<R>,
-    marks: bool,
 }
 
 /// The slots with the tag of this hash, among those that are occupied.
@@ -80,29 +68,6 @@ impl<U: Under, F: FnMut(&[AtomicU64], usize) -> R, R> Asked<RecordLine> for Want
     }
 }
 
-impl<F: FnMut(&[AtomicU64], usize) -> R, R> Asked<RecordLine> for Hit<'_, F, R> {
-    #[inline(always)]
-    fn hash(&self) -> u64 {
-        self.hash
-    }
-
-    #[inline(always)]
-    fn candidates(&self, line: &RecordLine, occupied: u32) -> u32 {
-        candidates(line, self.hash, occupied)
-    }
-
-    #[inline(always)]
-    fn meets(&mut self, line: &RecordLine, slot: u32) -> bool {
-        let unit = line.follow(slot);
-        let Some((words, len)) = self.shelf.value_near(unit, self.key, self.size) else { return false };
-        if self.marks {
-            line.mark(slot);
-        }
-        self.found = Some((self.read)(words, len));
-        true
-    }
-}
-
 impl Table<RecordLine> {
     #[inline(always)]
     pub(crate) fn hash(&self, key: &[u8]) -> u64 {
@@ -113,34 +78,46 @@ impl Table<RecordLine> {
     /// overwritten, and may run again; only the result that is returned counts. Writes nothing, and waits for nobody.
     #[inline(always)]
     pub(crate) fn get<R>(&self, key: &[u8], read: impl FnMut(&[AtomicU64], usize) -> R) -> Result<Option<R>> {
-        self.get_hashed(key, self.inner().shelf.hash.bytes(key), read)
+        self.get_hashed((key, self.hash(key)), read)
     }
 
+    /// As [`get`](Self::get), of a key that was hashed before.
     #[inline(always)]
-    pub(in crate::segment) fn get_hashed<R>(
+    pub(crate) fn get_hashed<R>(
         &self,
-        key: &[u8],
-        hash: u64,
-        read: impl FnMut(&[AtomicU64], usize) -> R,
+        key: (&[u8], u64),
+        mut read: impl FnMut(&[AtomicU64], usize) -> R,
     ) -> Result<Option<R>> {
-        let standing = self.inner().standing();
-        standing.get_hashed(key, hash, None, standing.shelf.plan.limit != 0, read)
+        match self.hit(key, None, |words, len| Some(read(words, len))) {
+            None => self.inner().standing().find(key, read),
+            found => Ok(found),
+        }
     }
 
-    /// As [`get`](Self::get), where all values should have `size` bytes. How many bytes it has.
+    /// What `read` makes of the value, once, if it is where it usually is, in the line of its bucket, and with a `size`, if it
+    /// has so many bytes. `None`: [`find`](Self::find) knows.
     #[inline(always)]
-    pub(crate) fn get_sized(
+    pub(crate) fn hit<R>(
         &self,
-        key: &[u8],
-        size: usize,
-        mut read: impl FnMut(&[AtomicU64]),
-    ) -> Result<Option<usize>> {
-        let (hash, standing) = (self.inner().shelf.hash.bytes(key), self.inner().standing());
-        let read = |words: &[AtomicU64], len: usize| {
-            read(words);
-            len
-        };
-        standing.get_hashed(key, hash, Some(size), standing.shelf.plan.limit != 0, read)
+        (key, hash): (&[u8], u64),
+        size: Option<usize>,
+        read: impl FnOnce(&[AtomicU64], usize) -> Option<R>,
+    ) -> Option<R> {
+        let standing = self.inner().standing();
+        let shelf = standing.shelf;
+        shelf.machine(&standing).hit(hash, |line, word| {
+            let candidates = candidates(line, hash, word.occupied());
+            let slot = (candidates != 0).then(|| candidates.trailing_zeros())?;
+            let (words, len) = shelf.value_near(line.follow(slot), key, size)?;
+            standing.mark(line, slot);
+            read(words, len)
+        })
+    }
+
+    /// As [`get`](Self::get), of what was no [`hit`](Self::hit).
+    #[inline(always)]
+    pub(crate) fn find<R>(&self, key: &[u8], read: impl FnMut(&[AtomicU64], usize) -> R) -> Result<Option<R>> {
+        self.inner().standing().find((key, self.hash(key)), read)
     }
 
     /// Asks the processor for what a few keys need: their buckets, and then `bytes` bytes of the records that they probably
@@ -157,18 +134,6 @@ impl Table<RecordLine> {
             shelf.prefetch_record(hash, bytes, |line| first_candidate(line, hash));
         }
         hashes
-    }
-
-    /// As [`get`](Self::get), of a key that was [prepared](Self::prepare). `size`: bytes of every value, if they have one size.
-    #[inline(always)]
-    pub(crate) fn get_prepared<R>(
-        &self,
-        (key, hash): (&[u8], u64),
-        size: Option<usize>,
-        read: impl FnMut(&[AtomicU64], usize) -> R,
-    ) -> Result<Option<R>> {
-        let standing = self.inner().standing();
-        standing.get_hashed(key, hash, size, standing.shelf.plan.limit != 0, read)
     }
 
     /// Asks for what a few keys need that will get other values: also for the words of the blocks that will leave.
@@ -192,34 +157,15 @@ impl Table<RecordLine> {
 }
 
 impl<U: Under> Standing<'_, RecordLine, U> {
-    /// As [`Table::get`]. `size`: bytes of every value, if they have one size. `marks`: it is marked as read.
-    #[inline(always)]
-    pub(in crate::segment) fn get_hashed<R>(
-        &self,
-        key: &[u8],
-        hash: u64,
-        size: Option<usize>,
-        marks: bool,
-        read: impl FnMut(&[AtomicU64], usize) -> R,
-    ) -> Result<Option<R>> {
-        let mut wanted = Hit { key, hash, shelf: self.shelf, size, read, found: None, marks };
-        if self.shelf.machine(self).hit(&mut wanted) {
-            return Ok(wanted.found);
-        }
-        // Apart, so that of the usual hit nothing has to stand in memory.
-        let Hit { read, .. } = wanted;
-        self.get_anywhere(key, hash, marks, read)
-    }
-
+    /// As [`Table::find`].
     #[cold]
     #[inline(never)]
-    fn get_anywhere<R>(
+    pub(in crate::segment) fn find<R>(
         &self,
-        key: &[u8],
-        hash: u64,
-        marks: bool,
+        (key, hash): (&[u8], u64),
         read: impl FnMut(&[AtomicU64], usize) -> R,
     ) -> Result<Option<R>> {
+        let marks = self.marks();
         let mut wanted = Wanted { key, hash, shelf: self.shelf, under: self.under, read, found: None, marks };
         match self.shelf.machine(self).find_anywhere(&mut wanted, || self.under.reader()) {
             Ok(true) => Ok(wanted.found),

@@ -92,7 +92,7 @@ impl Table<RecordLine> {
         let machine = inner.shelf.machine(&standing);
         if when != When::Always {
             // Nothing is written for what is refused anyway.
-            let found = self.get_hashed(key, hash, look(when.expected(), &mut old))?;
+            let found = self.get_hashed((key, hash), look(when.expected(), &mut old))?;
             let equals = found.map(|found| found.equals);
             if !when.allows(equals) {
                 return Ok(Put::Refused(equals.map(|_| ())));

@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks::BlockRef;
 use crate::raw::hash::KeyedHash;
-use crate::raw::table::{Store, Table as Machine, TableHead, Trouble};
+use crate::raw::table::{Seen, Store, Table as Machine, TableHead, Trouble};
 use crate::raw::table_desk::{Desk, Leaving};
 use crate::raw::table_line::{PairLine, RecordLine};
 use crate::raw::table_word::{Extent, Line};
@@ -34,8 +34,7 @@ pub(crate) struct Shelf<L> {
     pieces: Placed<[AtomicU32]>,
     lines: Placed<[L]>,
     window: Window,
-    /// An [`Extent`] that was right once.
-    seen: AtomicU64,
+    seen: Seen,
 }
 
 /// A kind of line in shared memory.
@@ -48,6 +47,9 @@ pub(crate) trait Kept: Line + Shared + Sync + 'static {
 
 /// What lies under a table: who asks about lives, and whose blocks its records are.
 pub(crate) trait Under: Liveness {
+    /// Whether it may mark what it reads, where that is wanted.
+    const MARKS: bool;
+
     fn arena(&self) -> Option<&Arena>;
 
     /// Who may lock a bucket to read it, where it changes all the time. `None`: whoever only looks.
@@ -61,6 +63,8 @@ pub(crate) struct Bare<'a, V> {
 }
 
 impl<V: Liveness> Under for Bare<'_, V> {
+    const MARKS: bool = false;
+
     fn arena(&self) -> Option<&Arena> {
         self.arena
     }
@@ -109,7 +113,7 @@ impl<L: Kept> Shelf<L> {
             pieces: body.placed_slice(PIECES_AT, PIECES)?,
             lines: body.placed_slice(plan.lines(), 1 << plan.first)?,
             window: arena.growth().window()?,
-            seen: AtomicU64::new(Extent::new(1 << plan.first).bits()),
+            seen: Seen::new(Extent::new(1 << plan.first)),
         })
     }
 
@@ -146,17 +150,24 @@ impl<L: Kept> Shelf<L> {
 
     #[inline(always)]
     fn bucket(&self, under: &impl Under, index: u64) -> Option<&L> {
-        match self.lines.get(index as usize) {
-            None => self.later_bucket(under, index),
+        match self.bucket_near(index) {
+            None => self.bucket_beyond(under, index),
             found => found,
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn bucket_beyond(&self, under: &impl Under, index: u64) -> Option<&L> {
+        self.line(under, self.later_bucket(index)?)
+    }
+
+    /// Where a bucket's line is that is none of the first ones.
     #[inline(always)]
-    fn later_bucket(&self, under: &impl Under, index: u64) -> Option<&L> {
+    fn later_bucket(&self, index: u64) -> Option<u64> {
         let (piece, at) = piece_of(index);
         let unit = self.pieces.get(piece as usize)?.load(crate::order!(table_piece_look, Acquire));
-        if unit == 0 { None } else { self.line(under, u64::from(unit) * UNIT + at * LINE) }
+        if unit == 0 { None } else { Some(u64::from(unit) * UNIT + at * LINE) }
     }
 
     /// The record at a unit, if there can be one.
@@ -173,12 +184,10 @@ impl<L: Kept> Shelf<L> {
     /// The line of a bucket, if it is known to be there.
     #[inline(always)]
     fn bucket_near(&self, index: u64) -> Option<&L> {
-        if let Some(line) = self.lines.get(index as usize) {
-            return Some(line);
+        match self.lines.get(index as usize) {
+            None => self.window.places(self.later_bucket(index)?, 1)?.first(),
+            found => found,
         }
-        let (piece, at) = piece_of(index);
-        let unit = self.pieces.get(piece as usize)?.load(crate::order!(table_piece_look, Acquire));
-        if unit == 0 { None } else { self.window.places(u64::from(unit) * UNIT + at * LINE, 1)?.first() }
     }
 
     /// The words of the value in the record at a unit, and its bytes, if all of it is known to be there, and the key is this
@@ -206,7 +215,7 @@ impl<L: Kept> Shelf<L> {
     /// Asks the processor for the line of a bucket.
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64) {
-        if let Some(line) = self.bucket_near(Extent::from_bits(self.seen.load(Relaxed)).bucket(hash)) {
+        if let Some(line) = self.bucket_near(self.seen.bucket(hash)) {
             access::prefetch(core::slice::from_ref(line), 0);
         }
     }
@@ -214,7 +223,7 @@ impl<L: Kept> Shelf<L> {
     /// The record that the key of this hash probably has, whose bucket was asked for before.
     #[inline(always)]
     pub(crate) fn probable(&self, hash: u64, find: impl FnOnce(&L) -> Option<u32>) -> Option<u32> {
-        self.bucket_near(Extent::from_bits(self.seen.load(Relaxed)).bucket(hash)).and_then(find)
+        self.bucket_near(self.seen.bucket(hash)).and_then(find)
     }
 
     /// Asks the processor for so many bytes of that record.
@@ -222,6 +231,22 @@ impl<L: Kept> Shelf<L> {
     pub(crate) fn prefetch_record(&self, hash: u64, bytes: u64, find: impl FnOnce(&L) -> Option<u32>) -> Option<u32> {
         let unit = self.probable(hash, find);
         unit.inspect(|&unit| self.window.prefetch(u64::from(unit) * UNIT, bytes))
+    }
+}
+
+impl<L: Kept, U: Under> Standing<'_, L, U> {
+    /// Whether what is found is marked as read.
+    #[inline(always)]
+    pub(crate) fn marks(&self) -> bool {
+        U::MARKS && self.shelf.plan.limit != 0
+    }
+
+    /// Marks it, if that is wanted.
+    #[inline(always)]
+    pub(crate) fn mark(&self, line: &L, slot: u32) {
+        if self.marks() {
+            line.mark(slot);
+        }
     }
 }
 

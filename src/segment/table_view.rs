@@ -42,7 +42,7 @@ impl<'a, L: Kept> TableView<'a, L> {
 
 impl TableView<'_, PairLine> {
     pub(crate) fn get_word(&self, key: u64) -> Result<Option<u64>> {
-        self.standing().get_hashed(key, self.shelf.hash.word(key), false)
+        self.standing().find(key, self.shelf.hash.word(key))
     }
 
     pub(crate) fn scan_words(&self, family: u64, buckets: u64, each: impl FnMut(u64, u64)) -> Result<()> {
@@ -52,7 +52,7 @@ impl TableView<'_, PairLine> {
 
 impl TableView<'_, RecordLine> {
     pub(crate) fn get<R>(&self, key: &[u8], read: impl FnMut(&[AtomicU64], usize) -> R) -> Result<Option<R>> {
-        self.standing().get_hashed(key, self.shelf.hash.bytes(key), None, false, read)
+        self.standing().find((key, self.shelf.hash.bytes(key)), read)
     }
 
     pub(crate) fn scan(&self, family: u64, buckets: u64, each: impl FnMut(&[u8], &[u8])) -> Result<()> {

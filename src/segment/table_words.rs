@@ -71,13 +71,46 @@ impl Table<PairLine> {
     /// The value of a key. Writes nothing (but marks, if the table has a bound), and waits for nobody.
     #[inline(always)]
     pub(crate) fn get_word(&self, key: u64) -> Result<Option<u64>> {
-        self.get_hashed(key, self.inner().shelf.hash.word(key))
+        self.get_hashed(key, self.hash_word(key))
     }
 
+    /// As [`get_word`](Self::get_word), of a key that was hashed before.
     #[inline(always)]
-    fn get_hashed(&self, key: u64, hash: u64) -> Result<Option<u64>> {
+    pub(crate) fn get_hashed(&self, key: u64, hash: u64) -> Result<Option<u64>> {
+        match self.hit(key, hash) {
+            None => self.inner().standing().find(key, hash),
+            found => Ok(found),
+        }
+    }
+
+    /// As [`get_hashed`](Self::get_hashed), if it is where it usually is, in the line of its bucket. `None`:
+    /// [`find`](Self::find) knows.
+    #[inline(always)]
+    pub(crate) fn hit(&self, key: u64, hash: u64) -> Option<u64> {
         let standing = self.inner().standing();
-        standing.get_hashed(key, hash, standing.shelf.plan.limit != 0)
+        standing.shelf.machine(&standing).hit(hash, |line, word| {
+            let slot = line.probable(key);
+            if word.has(slot) && line.key(slot) == key {
+                standing.mark(line, slot);
+                return Some(line.value(slot));
+            }
+            if line.link().load(Relaxed) != 0 { self.hit_behind(key, line, word) } else { None }
+        })
+    }
+
+    /// The same in the chain of that bucket, as it is as long as the line is as it was.
+    #[cold]
+    #[inline(never)]
+    fn hit_behind(&self, key: u64, line: &PairLine, word: Word<PairLine>) -> Option<u64> {
+        let standing = self.inner().standing();
+        let mut wanted = Wanted { key, hash: 0, value: 0, marks: standing.marks() };
+        let found = standing.shelf.machine(&standing).find_in(&mut wanted, line, word);
+        (found == Some(true)).then_some(wanted.value)
+    }
+
+    /// As [`get_word`](Self::get_word), of what was no [`hit`](Self::hit).
+    pub(crate) fn find(&self, key: u64) -> Result<Option<u64>> {
+        self.inner().standing().find(key, self.hash_word(key))
     }
 
     /// Asks the processor for the buckets of a few keys. Their hashes, for what is done with them next.
@@ -90,12 +123,6 @@ impl Table<PairLine> {
             shelf.prefetch(*hash);
         }
         hashes
-    }
-
-    /// As [`get_word`](Self::get_word), of a key that was [prepared](Self::prepare).
-    #[inline(always)]
-    pub(crate) fn get_prepared(&self, key: u64, hash: u64) -> Result<Option<u64>> {
-        self.get_hashed(key, hash)
     }
 
     /// As [`put_word`](Self::put_word), always, of a key that was [prepared](Self::prepare).
@@ -283,21 +310,11 @@ impl Table<PairLine> {
 }
 
 impl<U: Under> Standing<'_, PairLine, U> {
-    /// As [`Table::get_word`]. `marks`: it is marked as read.
-    #[inline(always)]
-    pub(in crate::segment) fn get_hashed(&self, key: u64, hash: u64, marks: bool) -> Result<Option<u64>> {
-        let mut wanted = Wanted { key, hash, value: 0, marks };
-        if self.shelf.machine(self).hit(&mut wanted) {
-            return Ok(Some(wanted.value));
-        }
-        // Apart, so that of the usual hit nothing has to stand in memory.
-        self.get_anywhere(key, hash, marks)
-    }
-
+    /// As [`Table::find`].
     #[cold]
     #[inline(never)]
-    fn get_anywhere(&self, key: u64, hash: u64, marks: bool) -> Result<Option<u64>> {
-        let mut wanted = Wanted { key, hash, value: 0, marks };
+    pub(in crate::segment) fn find(&self, key: u64, hash: u64) -> Result<Option<u64>> {
+        let mut wanted = Wanted { key, hash, value: 0, marks: self.marks() };
         match self.shelf.machine(self).find_anywhere(&mut wanted, || self.under.reader()) {
             Ok(true) => Ok(Some(wanted.value)),
             Ok(false) => Ok(None),

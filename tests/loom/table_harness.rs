@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mutirao::model::{Kernel, Life, Payload, thread};
 use mutirao::participant::{Liveness, ParticipantId};
 use mutirao::raw::blocks::{self, BlockWord};
-use mutirao::raw::table::{Asked, Store, Table, TableHead, Trouble};
+use mutirao::raw::table::{Asked, Seen, Store, Table, TableHead, Trouble};
 use mutirao::raw::table_change::Spot;
 use mutirao::raw::table_desk::{Desk, Leaving};
 use mutirao::raw::table_line::{PairLine, RecordLine};
@@ -60,7 +60,7 @@ pub struct Stage<L> {
     /// Written before an entry is put, read after it was found.
     pub payload: Payload,
     /// What each participant saw last of the number of buckets.
-    seen: [AtomicU64; 4],
+    seen: [Seen; 4],
     pub kernel: Arc<Kernel>,
 }
 
@@ -163,7 +163,7 @@ impl<L: Kind> Stage<L> {
             line_words: [live(), live()],
             blocks: [block(), block(), block()],
             payload: Payload::new(0),
-            seen: [(); 4].map(|()| AtomicU64::new(Extent::new(1).bits())),
+            seen: [(); 4].map(|()| Seen::new(Extent::new(1))),
             kernel: Kernel::new(),
         };
         for (index, desk) in stage.desks.iter().enumerate() {

@@ -1,0 +1,162 @@
+//! Reading a dictionary before it has verbs. What is usual comes first and calls nothing, what is not is a call of its own.
+
+use crate::error::Result;
+use crate::handle::dict_bits::{Bits, Found, copy};
+use crate::handle::dict_codec::{DictItem, from_word, with_spare, word_bytes};
+use crate::handle::dict_store::{Store, Tables, bad_length, mixed};
+use crate::segment::handoff;
+use crate::segment::plain::{Full, Scratch};
+
+impl<K: DictItem, V: DictItem> Store<K, V> {
+    /// The value of a key. Straight where it is found where it should be, without a call: how soon the processor begins the
+    /// next lookup is a matter of how few instructions this one has.
+    #[inline(always)]
+    pub(crate) fn get(&self, key: Bits<'_>) -> Result<Option<V>> {
+        if self.body.is_there() {
+            match (key, &self.table) {
+                (Bits::Word(key), Tables::Words(table)) if let Some(word) = table.hit(key, table.hash_word(key)) => {
+                    return from_word(word).map(Some);
+                }
+                (Bits::Bytes(key), Tables::Records(table)) if V::FIXED.is_some() => {
+                    let mut room = Scratch::<V::Data>::empty();
+                    let full = table.hit((key, table.hash(key)), V::FIXED, |words, _| room.fill(words));
+                    if let Some(value) = full.and_then(Full::value).and_then(V::of_data) {
+                        return Ok(Some(value));
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.get_anyhow(key)
+    }
+
+    /// As [`get`](Self::get), of what was not straight there.
+    #[inline(always)]
+    pub(crate) fn get_anyhow(&self, key: Bits<'_>) -> Result<Option<V>> {
+        // By what fits registers: nothing has to stand in memory for a call that is not made.
+        match key {
+            Bits::Word(key) => self.get_word_anyhow(key),
+            Bits::Bytes(key) => self.get_bytes_anyhow(key),
+        }
+    }
+
+    #[inline(never)]
+    fn get_word_anyhow(&self, key: u64) -> Result<Option<V>> {
+        self.body.life()?;
+        let Tables::Words(table) = &self.table else { return Err(mixed()) };
+        table.find(key)?.map(from_word).transpose()
+    }
+
+    #[inline(never)]
+    fn get_bytes_anyhow(&self, key: &[u8]) -> Result<Option<V>> {
+        self.body.life()?;
+        let Tables::Records(table) = &self.table else { return Err(mixed()) };
+        let read = |words: &[_], len: usize| (V::copy_out(words, len.min(8 * words.len())), len);
+        let found = if V::FIXED.is_some() { table.find(key, read)? } else { table.get(key, read)? };
+        found.map(|(raw, len)| self.decode_raw(raw, len)).transpose()
+    }
+
+    /// Makes a value of what was copied out, which had so many bytes.
+    #[inline(always)]
+    pub(crate) fn decode_raw(&self, raw: V::Raw, len: usize) -> Result<V> {
+        match V::FIXED {
+            Some(size) if size != len => Err(bad_length(len)),
+            Some(_) => V::decode(raw),
+            None => handoff::at_home(self.body.segment(), || V::decode(raw)),
+        }
+    }
+
+    /// Whether there is a value.
+    #[inline(always)]
+    pub(crate) fn contains(&self, key: Bits<'_>) -> Result<bool> {
+        if self.body.is_there() {
+            match (key, &self.table) {
+                (Bits::Word(key), Tables::Words(table)) if table.hit(key, table.hash_word(key)).is_some() => {
+                    return Ok(true);
+                }
+                (Bits::Bytes(key), Tables::Records(table))
+                    if table.hit((key, table.hash(key)), None, |_, _| Some(())).is_some() =>
+                {
+                    return Ok(true);
+                }
+                _ => {}
+            }
+        }
+        match key {
+            Bits::Word(key) => self.contains_word(key),
+            Bits::Bytes(key) => self.contains_bytes(key),
+        }
+    }
+
+    #[inline(never)]
+    fn contains_word(&self, key: u64) -> Result<bool> {
+        self.body.life()?;
+        let Tables::Words(table) = &self.table else { return Err(mixed()) };
+        Ok(table.find(key)?.is_some())
+    }
+
+    #[inline(never)]
+    fn contains_bytes(&self, key: &[u8]) -> Result<bool> {
+        self.body.life()?;
+        let Tables::Records(table) = &self.table else { return Err(mixed()) };
+        Ok(table.find(key, |_, _| ())?.is_some())
+    }
+
+    /// Runs `f` with the bytes of a value.
+    #[inline(always)]
+    pub(crate) fn get_with<R>(&self, key: Bits<'_>, f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        match key {
+            Bits::Word(key) => self.get_word_with(key, f),
+            Bits::Bytes(key) => {
+                if let Tables::Records(table) = &self.table
+                    && V::FIXED.is_some()
+                    && self.body.is_there()
+                {
+                    let mut room = Scratch::<V::Data>::empty();
+                    if let Some(mut full) = table.hit((key, table.hash(key)), V::FIXED, |words, _| room.fill(words)) {
+                        return Ok(Some(f(full.bytes())));
+                    }
+                }
+                self.get_bytes_with(key, f)
+            }
+        }
+    }
+
+    fn get_word_with<R>(&self, key: u64, f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        self.body.life()?;
+        let Tables::Words(table) = &self.table else { return Err(mixed()) };
+        Ok(table.get_word(key)?.map(|word| f(&word.to_le_bytes()[..word_bytes::<V>()])))
+    }
+
+    #[inline(never)]
+    fn get_bytes_with<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        self.body.life()?;
+        let Tables::Records(table) = &self.table else { return Err(mixed()) };
+        with_spare(|bytes| {
+            let read = table.get(key, |words, len| copy(words, len, bytes))?;
+            Ok(read.map(|()| f(bytes)))
+        })
+    }
+
+    /// The value of a key, as it is stored.
+    pub(crate) fn find(&self, key: Bits<'_>) -> Result<Option<Found>> {
+        self.body.life()?;
+        match (key, &self.table) {
+            (Bits::Word(key), Tables::Words(table)) => Ok(table.get_word(key)?.map(Found::Word)),
+            (Bits::Bytes(key), Tables::Records(table)) => {
+                let mut bytes = Vec::new();
+                let read = table.get(key, |words, len| copy(words, len, &mut bytes))?;
+                Ok(read.map(|()| Found::Bytes(bytes)))
+            }
+            _ => Err(mixed()),
+        }
+    }
+
+    /// Makes a value of what was found.
+    pub(crate) fn decode(&self, found: &Found) -> Result<V> {
+        match V::FIXED {
+            Some(_) => found.decode("a value"),
+            None => handoff::at_home(self.body.segment(), || found.decode("a value")),
+        }
+    }
+}
