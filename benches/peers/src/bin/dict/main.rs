@@ -7,7 +7,9 @@
 //!
 //! `words` are u64 to u64, `records` strings of 16 bytes to values of 256. A million entries, made for that many and filled by
 //! insertion; then every contestant in turn runs every mix for MS milliseconds, ROUNDS times; medians. Two means two threads
-//! for the peers and two processes for ours, each on a core of its own. Ratios are ours to a peer's.
+//! for the peers and two processes for ours, each on a core of its own. Ratios are ours to a peer's. Everyone who reads copies
+//! the value and looks at the copy; ours reads and stores records by `get_with` and `set`, or returns values by `get` and
+//! `insert`.
 //!
 //! Words select contestants: `ONLY=DashMap,mutirao`.
 
@@ -29,7 +31,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Everyone, made for `entries`.
 fn contestants<K: Hired>(entries: usize) -> Vec<Contestant<K>> {
-    let mut all: Vec<_> = ours::processes::<K>(entries).into();
+    let mut all: Vec<_> = ours::processes::<K>(entries);
     all.extend([
         threads::<K, Dash<K>>("DashMap, ahash", entries),
         threads::<K, Papaya<K>>("papaya, ahash", entries),

@@ -15,10 +15,17 @@ pub trait Map<K: Key>: Sized {
     fn run(&self, keys: &[K], first: u64, every: u64) -> u64;
 }
 
-/// Operations one by one.
+/// Something of a value that the reader has to himself.
+#[inline(always)]
+pub fn probe(value: &impl Payload) -> u64 {
+    black_box(value).probe()
+}
+
+/// Operations one by one. `read` makes a copy of a key's value, and [probes](probe) it.
+#[inline(always)]
 pub fn one_by_one<K: Key>(
     (keys, first, every): (&[K], u64, u64),
-    mut get: impl FnMut(&K) -> K::Value,
+    mut read: impl FnMut(&K) -> u64,
     mut put: impl FnMut(&K, K::Value),
 ) -> u64 {
     let mut sum = 0_u64;
@@ -26,8 +33,7 @@ pub fn one_by_one<K: Key>(
         if every != 0 && n.is_multiple_of(every) {
             put(key, K::Value::nth(n));
         } else {
-            let value = get(key);
-            sum = sum.wrapping_add(black_box(&value).probe());
+            sum = sum.wrapping_add(read(key));
         }
     }
     sum
@@ -47,7 +53,10 @@ impl<K: Key> Map<K> for Dash<K> {
     fn run(&self, keys: &[K], first: u64, every: u64) -> u64 {
         one_by_one(
             (keys, first, every),
-            |key| *self.get(key).expect("there"),
+            |key| {
+                let value = *self.get(key).expect("there");
+                probe(&value)
+            },
             |key, value| {
                 self.insert(*key, value);
             },
@@ -73,7 +82,10 @@ impl<K: Key> Map<K> for Papaya<K> {
         let pinned = self.pin();
         one_by_one(
             (keys, first, every),
-            |key| *pinned.get(key).expect("there"),
+            |key| {
+                let value = *pinned.get(key).expect("there");
+                probe(&value)
+            },
             |key, value| {
                 pinned.insert(*key, value);
             },
@@ -95,7 +107,10 @@ impl<K: Key> Map<K> for Locked<K> {
     fn run(&self, keys: &[K], first: u64, every: u64) -> u64 {
         one_by_one(
             (keys, first, every),
-            |key| *self.read().expect("whole").get(key).expect("there"),
+            |key| {
+                let value = *self.read().expect("whole").get(key).expect("there");
+                probe(&value)
+            },
             |key, value| {
                 self.write().expect("whole").insert(*key, value);
             },

@@ -1,7 +1,6 @@
 //! The dictionary, its workers processes.
 
 use std::cell::RefCell;
-use std::hint::black_box;
 use std::marker::PhantomData;
 use std::rc::Rc;
 
@@ -12,7 +11,7 @@ use crate::Outcome;
 use crate::contest::{Contestant, Mix, phase, share};
 use crate::keys::{Key, Payload, Streams};
 use crate::machine::{pin, wait_for};
-use crate::maps::{Map, one_by_one};
+use crate::maps::{Map, one_by_one, probe};
 
 /// What a segment of a dictionary may grow to.
 const ROOM: u64 = 6 << 30;
@@ -26,6 +25,10 @@ pub trait Ours: Key {
     fn stored(&self) -> Self::Stored;
     fn store(value: Self::Value) -> Self::StoredValue;
     fn load(value: Self::StoredValue) -> Self::Value;
+    /// Reads a value as one does that need not be moved.
+    fn read(dict: &Of<Self>, key: &Self) -> u64;
+    /// Whether that is not [`Dict::get`].
+    const READS_IN_PLACE: bool;
 }
 
 impl Ours for u64 {
@@ -42,6 +45,11 @@ impl Ours for u64 {
     #[inline(always)]
     fn load(value: u64) -> u64 {
         value
+    }
+    const READS_IN_PLACE: bool = false;
+    #[inline(always)]
+    fn read(dict: &Of<Self>, key: &u64) -> u64 {
+        probe(&dict.get(key).expect("whole").expect("there"))
     }
 }
 
@@ -60,12 +68,21 @@ impl Ours for [u8; 16] {
     fn load(value: Self::StoredValue) -> [u8; 256] {
         value.0
     }
+    const READS_IN_PLACE: bool = true;
+    #[inline(always)]
+    fn read(dict: &Of<Self>, key: &Self) -> u64 {
+        let read = |bytes: &[u8]| bytes.as_array::<256>().map_or(0, probe);
+        dict.get_with(&key.stored(), read).expect("whole").expect("there")
+    }
 }
 
 type Of<K> = Dict<<K as Ours>::Stored, <K as Ours>::StoredValue>;
 
-/// One key at a time.
+/// One key at a time: values are read where they were copied to.
 pub struct Single<K: Ours>(pub Of<K>, #[allow(dead_code)] pub Segment);
+
+/// The same, with values that are returned.
+pub struct Values<K: Ours>(pub Of<K>);
 
 fn make<K: Ours>(entries: usize) -> (Of<K>, Segment) {
     let segment = Segment::anonymous(ROOM).expect("room");
@@ -86,9 +103,29 @@ impl<K: Ours> Map<K> for Single<K> {
     fn run(&self, keys: &[K], first: u64, every: u64) -> u64 {
         one_by_one(
             (keys, first, every),
-            |key| K::load(self.0.get(&key.stored()).expect("whole").expect("there")),
+            |key| K::read(&self.0, key),
             |key, value| {
                 self.0.set(&key.stored(), &K::store(value)).expect("room");
+            },
+        )
+    }
+}
+
+impl<K: Ours> Map<K> for Values<K> {
+    fn made_for(entries: usize) -> Self {
+        Self(make::<K>(entries).0)
+    }
+    fn insert_all(&self, items: &[(K, K::Value)]) {
+        for (key, value) in items {
+            self.0.insert(&key.stored(), &K::store(*value)).expect("room");
+        }
+    }
+    fn run(&self, keys: &[K], first: u64, every: u64) -> u64 {
+        one_by_one(
+            (keys, first, every),
+            |key| probe(&K::load(self.0.get(&key.stored()).expect("whole").expect("there"))),
+            |key, value| {
+                self.0.insert(&key.stored(), &K::store(value)).expect("room");
             },
         )
     }
@@ -116,8 +153,7 @@ impl<K: Ours> Map<K> for Batches<K> {
             }
             let get: Vec<_> = stored().filter(|(_, n)| !puts(*n)).map(|(key, _)| key).collect();
             for value in self.0.get_many(&get).expect("whole") {
-                let value = K::load(value.expect("there"));
-                sum = sum.wrapping_add(black_box(&value).probe());
+                sum = sum.wrapping_add(probe(&K::load(value.expect("there"))));
             }
             first += BATCH as u64;
         }
@@ -128,8 +164,16 @@ impl<K: Ours> Map<K> for Batches<K> {
 /// What a worker is to do next.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 enum Command {
-    Fill { workers: usize, in_batches: bool },
-    Run { workers: usize, mix: Mix, ms: u64, in_batches: bool },
+    Fill { workers: usize, way: Way },
+    Run { workers: usize, mix: Mix, ms: u64, way: Way },
+}
+
+/// A way of using it.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum Way {
+    Single,
+    Values,
+    Batches,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -148,7 +192,8 @@ struct Crew {
 
 fn work<K: Ours>((worker, desk, dict): (usize, Desk, Of<K>), segment: Segment) {
     pin(worker);
-    let (single, batches) = (Single::<K>(dict.clone(), segment), Batches::<K>(dict));
+    let (values, batches) = (Values::<K>(dict.clone()), Batches::<K>(dict.clone()));
+    let single = Single::<K>(dict, segment);
     let mut streams = None;
     let meet = |workers: usize| {
         desk.here.fetch_add(1);
@@ -156,14 +201,22 @@ fn work<K: Ours>((worker, desk, dict): (usize, Desk, Of<K>), segment: Segment) {
     };
     while let Ok(command) = desk.commands.recv() {
         let rate = match command {
-            Command::Fill { workers, in_batches } => {
+            Command::Fill { workers, way } => {
                 meet(workers);
-                if in_batches { share(&batches, worker, workers) } else { share(&single, worker, workers) }
+                match way {
+                    Way::Single => share(&single, worker, workers),
+                    Way::Values => share(&values, worker, workers),
+                    Way::Batches => share(&batches, worker, workers),
+                }
             }
-            Command::Run { workers, mix, ms, in_batches } => {
+            Command::Run { workers, mix, ms, way } => {
                 let streams = streams.get_or_insert_with(|| Streams::<K>::of(worker as u64));
                 meet(workers);
-                if in_batches { phase(&batches, streams, mix, ms) } else { phase(&single, streams, mix, ms) }
+                match way {
+                    Way::Single => phase(&single, streams, mix, ms),
+                    Way::Values => phase(&values, streams, mix, ms),
+                    Way::Batches => phase(&batches, streams, mix, ms),
+                }
             }
         };
         if desk.results.send(rate).is_err() {
@@ -230,26 +283,30 @@ impl Drop for Crew {
     }
 }
 
-/// Both ways of using it, on the same dictionary.
-pub fn processes<K: Hired>(entries: usize) -> [Contestant<K>; 2] {
-    let crews: [Rc<RefCell<Option<Crew>>>; 2] = Default::default();
-    let contestant = |name, at: usize| {
-        let (filled, run, in_batches) = (crews[at].clone(), crews[at].clone(), at == 1);
+/// All ways of using it, each on a dictionary of its own.
+pub fn processes<K: Hired>(entries: usize) -> Vec<Contestant<K>> {
+    let contestant = |name, way: Way| {
+        let filled: Rc<RefCell<Option<Crew>>> = Rc::default();
+        let run = filled.clone();
         Contestant {
             name,
             fill: Box::new(move |workers| {
                 drop(filled.borrow_mut().take());
                 let crew = Crew::hire::<K>(entries)?;
-                let rate = crew.order(workers, Command::Fill { workers, in_batches })?;
+                let rate = crew.order(workers, Command::Fill { workers, way })?;
                 *filled.borrow_mut() = Some(crew);
                 Ok(rate)
             }),
             run: Box::new(move |workers, mix, ms| {
                 let crew = run.borrow();
-                crew.as_ref().ok_or("not filled")?.order(workers, Command::Run { workers, mix, ms, in_batches })
+                crew.as_ref().ok_or("not filled")?.order(workers, Command::Run { workers, mix, ms, way })
             }),
             _key: PhantomData,
         }
     };
-    [contestant("mutirao", 0), contestant("mutirao, batches of 16", 1)]
+    let mut all = vec![contestant("mutirao", Way::Single), contestant("mutirao, batches of 16", Way::Batches)];
+    if K::READS_IN_PLACE {
+        all.insert(1, contestant("mutirao, values returned", Way::Values));
+    }
+    all
 }
