@@ -119,6 +119,7 @@ pub struct Desk {
 }
 
 /// A block that nothing refers to any more, and that is ours to free.
+#[derive(Clone, Copy)]
 pub struct Leaving<'a> {
     /// Where it is.
     pub unit: u32,

@@ -244,8 +244,10 @@ impl Window {
     pub(crate) fn prefetch(&self, offset: u64, bytes: u64) {
         // Compared once for all lines; the last one has the last word.
         let words: &[AtomicU64] = self.places(offset & !7, bytes / 8).unwrap_or_default();
-        for at in (0..words.len()).step_by(8) {
+        let mut at = 0;
+        while at < words.len() {
             prefetch(words, at);
+            at += 8;
         }
         prefetch(words, words.len().wrapping_sub(1));
     }

@@ -11,11 +11,10 @@ use crate::raw::pages::{Run, WHOLE};
 use crate::segment::adopt::Search;
 use crate::segment::arena::{Arena, Found};
 use crate::segment::layout::{PAGE, SEATS_PER_ROW};
-use crate::segment::seats::{Current, SEATS, Seated, Spare};
+use crate::segment::seats::{Apart, Current, SEATS, Seated, Spare};
 use crate::segment::spans::{self, Cut, PAGE_UNITS, SMALL_MAX, UNIT, WORDS};
 use crate::sync::AtomicU64;
 use core::fmt;
-use core::mem::ManuallyDrop;
 use std::time::Duration;
 
 /// Rounds of a call that finds a run with free blocks and then none in it.
@@ -40,7 +39,8 @@ pub(crate) struct InHand<'a, L: Liveness> {
     arena: &'a Arena,
     life: &'a L,
     seated: Seated<'a>,
-    hand: &'a Hand,
+    /// `None`: it stands in its structure.
+    hand: Option<&'a Hand>,
     word: &'a AtomicU64,
     words: &'a [AtomicU64],
     reference: BlockRef,
@@ -66,90 +66,54 @@ impl<'a, L: Liveness> InHand<'a, L> {
     }
 
     /// Says where the block is about to stand, before it is stored there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn set_place(&self, place: u64) {
-        self.hand.set_place(place);
+        if let Some(hand) = self.hand {
+            hand.set_place(place);
+        }
         blocks::enliven(self.word, self.life.me(), self.reference.generation);
     }
 
     /// The block stands in its structure and is no longer ours.
-    #[inline]
-    pub(crate) fn published(self) -> BlockRef {
-        let reference = self.reference;
-        drop(self.published_instead());
-        reference
+    #[inline(always)]
+    pub(crate) fn published(mut self) -> BlockRef {
+        self.publish();
+        self.reference
     }
 
     /// As [`published`](Self::published); the seat is kept for a block that stood there before.
     #[inline(always)]
-    pub(in crate::segment) fn published_instead(self) -> Vacated<'a, L> {
-        if self.arena.fork.is_ours() {
-            self.hand.clear();
-        }
-        Vacated(ManuallyDrop::new(self))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn give_back(&self) {
-        let Self { arena, seated, hand, word, reference: BlockRef { unit, generation }, .. } = self;
-        let found = arena.find(*unit);
-        if let Some(found) = &found
-            && arena.spare_hand(seated).is_some_and(|spare| core::ptr::eq(spare, *hand))
+    pub(in crate::segment) fn publish(&mut self) {
+        if let Some(hand) = self.hand.take()
+            && self.arena.fork.is_ours()
         {
-            // It stays in that hand.
-            blocks::hold(word, self.life.me(), *generation);
-            let Found { unit, at, .. } = *found;
-            let (generation, class) = (*generation, found.class());
-            return seated.set_spare(Some(Spare { unit, generation, word: at, class }));
-        }
-        blocks::release(word, *generation);
-        hand.clear();
-        let Some(found) = found else { return };
-        if found.class() == WHOLE {
-            arena.give_back_whole(self.life, found.page);
-        } else if let Some(current) = seated.run(found.class())
-            && current.page == found.page
-        {
-            // The next one gets the same block, whose memory is near.
-            seated.set_run(found.class(), Current { next: found.index(), ..current });
+            hand.clear();
         }
     }
-}
 
-impl<L: Liveness> Drop for InHand<'_, L> {
-    #[inline]
-    fn drop(&mut self) {
-        // In a forked child the block is the parent's.
-        if self.arena.fork.is_ours() {
-            self.give_back();
-        }
-    }
-}
-
-/// The seat of a block that stands in its structure by now, until this is dropped.
-pub(in crate::segment) struct Vacated<'a, L: Liveness>(ManuallyDrop<InHand<'a, L>>);
-
-impl<'a, L: Liveness> Vacated<'a, L> {
     /// As [`Arena::dismiss`] of the block that was [foreseen](Arena::foresee), if it is that one; it is kept in hand, because
-    /// soon another one of its size is wanted.
+    /// soon another one of its size is wanted. After this one was [published](Self::publish).
     #[inline(always)]
-    pub(in crate::segment) fn keep(
+    pub(in crate::segment) fn keep_instead(
         &self,
         unit: u32,
         noted: Option<u64>,
         foreseen: Option<Found<'a>>,
         note: impl FnOnce(u64),
     ) {
-        let InHand { arena, life, seated, .. } = &*self.0;
-        arena.inherit(*life, seated, (unit.into(), noted), foreseen, note);
+        self.arena.inherit(self.life, &self.seated, (unit.into(), noted), foreseen, note);
     }
 }
 
-impl<L: Liveness> Drop for Vacated<'_, L> {
+impl<L: Liveness> Drop for InHand<'_, L> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.0.seated.leave();
+        // In a forked child the block is the parent's.
+        if let Some(hand) = self.hand
+            && self.arena.fork.is_ours()
+        {
+            self.arena.put_down(self.life, self.seated.apart(), hand, self.word, self.reference);
+        }
     }
 }
 
@@ -201,25 +165,50 @@ impl Arena {
         {
             // It is announced, and held.
             seated.set_spare(None);
-            return Ok(InHand { arena: self, life, seated, hand, word, words, reference });
+            return Ok(InHand { arena: self, life, seated, hand: Some(hand), word, words, reference });
         }
         let hand = self.hand(&seated)?;
         if bytes > SMALL_MAX {
-            let page = self.take_whole(life, &seated, hand, bytes, deadline)?;
+            let page = self.take_whole(life, &seated.apart(), hand, bytes, deadline)?;
             let (word, words, generation) = self.whole(page)?;
             let reference = BlockRef { unit: page * PAGE_UNITS + 128 / UNIT, generation };
-            return Ok(InHand { arena: self, life, seated, hand, word, words, reference });
+            return Ok(InHand { arena: self, life, seated, hand: Some(hand), word, words, reference });
         }
         for _ in 0..ROUNDS {
             if let Some(Candidate { word, words, reference }) = self.next_block(&seated, class) {
                 hand.announce(reference, 0);
                 blocks::hold(word, life.me(), reference.generation);
-                return Ok(InHand { arena: self, life, seated, hand, word, words, reference });
+                return Ok(InHand { arena: self, life, seated, hand: Some(hand), word, words, reference });
             }
             // Ends with an error, or where a block is free, unless somebody scribbles.
-            self.find_free(life, &seated, class, deadline)?;
+            self.find_free(life, &seated.apart(), class, deadline)?;
         }
         Err(scribbled())
+    }
+
+    /// Frees a block that was in hand, or keeps it there.
+    #[cold]
+    #[inline(never)]
+    fn put_down<L: Liveness>(&self, life: &L, seated: Apart<'_>, hand: &Hand, word: &AtomicU64, block: BlockRef) {
+        let BlockRef { unit, generation } = block;
+        let found = self.find(unit);
+        if let Some(found) = found
+            && self.spare_hand(&seated).is_some_and(|spare| core::ptr::eq(spare, hand))
+        {
+            blocks::hold(word, life.me(), generation);
+            return seated.set_spare(Some(Spare { unit, generation, word: found.at, class: found.class() }));
+        }
+        blocks::release(word, generation);
+        hand.clear();
+        let Some(found) = found else { return };
+        if found.class() == WHOLE {
+            self.give_back_whole(life, found.page);
+        } else if let Some(current) = seated.run(found.class())
+            && current.page == found.page
+        {
+            // The next one gets the same block, whose memory is near.
+            seated.set_run(found.class(), Current { next: found.index(), ..current });
+        }
     }
 
     /// The block of the seat's run of this class that is next, if it is free.
@@ -315,7 +304,7 @@ impl Arena {
         Ok((word, self.growth.places(page * PAGE + cut.first, cut.size / 8)?, blocks::look(word).generation()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn hand(&self, seated: &Seated<'_>) -> Result<&Hand> {
         self.growth
             .hands()

@@ -14,7 +14,7 @@ use crate::raw::pages::{PageWord, Pages, WHOLE};
 use crate::segment::access::{self, Region};
 use crate::segment::growth::Growth;
 use crate::segment::layout::{HANDS_PER_ROW, PAGE};
-use crate::segment::seats::{Seated, Seats, Spare};
+use crate::segment::seats::{Apart, Seated, Seats, Spare};
 use crate::segment::spans::{Cut, PAGE_UNITS, UNIT, WORDS};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 use crate::sys::fork::ForkWord;
@@ -206,39 +206,58 @@ impl Arena {
         foreseen: Option<Found<'a>>,
         note: impl FnOnce(u64),
     ) {
-        if noted.is_some() {
-            // It was half freed before.
-            self.dismiss(life, unit, noted, note);
-            return;
-        }
         // The run may have become another one meanwhile, then its first page has another word.
-        let is_still = |found: &Found<'_>| found.unit == unit && self.pages().look(found.page) == Some(found.head);
-        let Some(found) = foreseen.filter(is_still).or_else(|| self.find_apart(unit)) else { return };
+        let is_still = |found: &Found<'_>| {
+            found.unit == unit && noted.is_none() && self.pages().look(found.page) == Some(found.head)
+        };
+        let Some(found) = foreseen.filter(is_still) else {
+            return self.inherit_any(life, seated.apart(), (unit, noted), note);
+        };
         if let Some(generation) = Self::generation_now(&found) {
             note(generation);
             self.keep(life, seated, &found, generation);
         }
     }
 
+    /// As [`inherit`](Self::inherit), of a block that nobody looked at before.
+    #[inline(never)]
+    fn inherit_any<L: Liveness>(
+        &self,
+        life: &L,
+        seated: Apart<'_>,
+        (unit, noted): (u64, Option<u64>),
+        note: impl FnOnce(u64),
+    ) {
+        if noted.is_some() {
+            // It was half freed before.
+            self.dismiss(life, unit, noted, note);
+        } else if let Some(found) = self.find(unit)
+            && let Some(generation) = Self::generation_now(&found)
+        {
+            note(generation);
+            self.keep(life, &seated, &found, generation);
+        }
+    }
+
     /// Keeps the block, which is LIVE in this generation and ours to free, in the second hand of the seat.
     #[inline(always)]
     fn keep<L: Liveness>(&self, life: &L, seated: &Seated<'_>, found: &Found<'_>, generation: u64) {
+        let Found { unit, at, word, .. } = *found;
         let Some(hand) = self.spare_hand(seated).filter(|_| found.class() != WHOLE) else {
-            blocks::release(found.word, generation);
+            blocks::release(word, generation);
             return self.after_free(life, found);
         };
         if let Some(other) = seated.spare() {
-            self.let_go(life, seated, hand, other);
+            self.let_go(life, seated.apart(), hand, other);
         }
-        let again = blocks::retake(found.word, hand, life.me(), BlockRef { unit: found.unit, generation });
-        let Found { unit, at: word, .. } = *found;
-        seated.set_spare(Some(Spare { unit, word, class: found.class(), generation: again.generation }));
+        let again = blocks::retake(word, hand, life.me(), BlockRef { unit, generation });
+        seated.set_spare(Some(Spare { unit, word: at, class: found.class(), generation: again.generation }));
     }
 
     /// Frees a block that was kept.
     #[cold]
     #[inline(never)]
-    pub(in crate::segment) fn let_go<L: Liveness>(&self, life: &L, seated: &Seated<'_>, hand: &Hand, spare: Spare) {
+    pub(in crate::segment) fn let_go<L: Liveness>(&self, life: &L, seated: Apart<'_>, hand: &Hand, spare: Spare) {
         seated.set_spare(None);
         if let Ok(word) = self.growth.place(spare.word) {
             blocks::release(word, spare.generation);
@@ -252,17 +271,17 @@ impl Arena {
     #[inline(always)]
     fn after_free(&self, life: &impl Liveness, found: &Found<'_>) {
         if found.class() == WHOLE || found.head.is_forgotten() {
-            self.tell_of_free(life, found);
+            self.tell_of_free(life, found.page, found.head);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn tell_of_free(&self, life: &impl Liveness, found: &Found<'_>) {
-        if found.class() == WHOLE {
-            self.give_back_whole(life, found.page);
-        } else if self.pages().note_spare(found.page, found.head.run()) {
-            self.pages().header.set_hint(found.class(), found.page);
+    fn tell_of_free(&self, life: &impl Liveness, page: u64, head: PageWord) {
+        if head.class() == WHOLE {
+            self.give_back_whole(life, page);
+        } else if self.pages().note_spare(page, head.run()) {
+            self.pages().header.set_hint(head.class(), page);
         }
     }
 
@@ -273,12 +292,6 @@ impl Arena {
             None => self.find_anywhere(unit),
             found => found,
         }
-    }
-
-    /// As [`find`](Self::find), for whoever rarely has to.
-    #[inline(never)]
-    fn find_apart(&self, unit: u64) -> Option<Found<'_>> {
-        self.find(unit)
     }
 
     /// As [`find`](Self::find), of a run of the usual number of pages, where pages are known to be backed.

@@ -10,6 +10,7 @@ use crate::participant::Liveness;
 use crate::segment::spans::CLASSES;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, heavy_fence, light_fence};
 use core::cell::Cell;
+use core::mem::ManuallyDrop;
 use std::sync::OnceLock;
 
 /// Seats of a process in one segment. The hands of a row are one for each of them, then one for each of the first kind.
@@ -48,6 +49,9 @@ pub(crate) struct Seated<'a> {
     /// that it is handed back in registers.
     index: u32,
 }
+
+/// The same seat for a call out of the way, so that the other one may lie in registers. It is not given up with this.
+pub(crate) type Apart<'a> = ManuallyDrop<Seated<'a>>;
 
 const LENT: u32 = 1 << 31;
 
@@ -223,6 +227,14 @@ impl Seats {
             return None;
         }
         Some(Seated { seat, index: index | LENT })
+    }
+}
+
+impl<'a> Seated<'a> {
+    /// For a call out of the way.
+    #[inline(always)]
+    pub(crate) fn apart(&self) -> Apart<'a> {
+        ManuallyDrop::new(Self { seat: self.seat, index: self.index })
     }
 }
 

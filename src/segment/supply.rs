@@ -332,7 +332,7 @@ impl Arena {
     fn empty_seats<L: Liveness>(&self, life: &L, ours: Option<&Seated<'_>>, deadline: Deadline) -> Result<()> {
         let leave = |seated: &Seated<'_>| -> Result<()> {
             if let (Some(spare), Some(hand)) = (seated.spare(), self.spare_hand(seated)) {
-                self.let_go(life, seated, hand, spare);
+                self.let_go(life, seated.apart(), hand, spare);
             }
             for class in 0..CLASSES as u32 {
                 if let Some(current) = seated.take_run(class) {

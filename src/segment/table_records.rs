@@ -103,7 +103,9 @@ impl Table<RecordLine> {
             inner.shelf.prefetch(hash);
         }
         let sitting = inner.desks.sit(&machine, life)?;
-        let (block, unit) = inner.write_record(life, key, value)?;
+        let mut block = inner.record_block(life, key, value)?;
+        let unit = unit_of(block.reference().unit)?;
+        write_record(block.words(), key, value);
         let mut foreseen = None;
         if !is_prepared {
             // By now it is there, and says which record will probably leave: its key is compared, its block is freed, and the
@@ -141,9 +143,10 @@ impl Table<RecordLine> {
             match spot {
                 Spot::Found(at) => {
                     machine.exchange(sitting.desk, locked, &at, unit, RecordLine::refer);
-                    let vacated = block.published_instead();
+                    block.publish();
                     if let Some(leaving) = sitting.desk.leaving() {
-                        vacated.keep(leaving.unit, leaving.generation, foreseen, |generation| leaving.note(generation));
+                        let note = move |generation| leaving.note(generation);
+                        block.keep_instead(leaving.unit, leaving.generation, foreseen, note);
                         leaving.has_left();
                     }
                     return Ok(Put::Replaced(()));
@@ -196,21 +199,24 @@ impl Table<RecordLine> {
 }
 
 impl Inner<RecordLine> {
-    /// A block with the record in it.
+    /// A block for the record.
     #[inline(always)]
-    fn write_record<'a, V: Liveness>(&'a self, life: &'a V, key: &[u8], value: &[u8]) -> Result<(InHand<'a, V>, u32)> {
+    fn record_block<'a, V: Liveness>(&'a self, life: &'a V, key: &[u8], value: &[u8]) -> Result<InHand<'a, V>> {
         let bytes = Record::block_len(key.len(), value.len()).ok_or_else(|| too_large(key.len(), value.len()))?;
-        let block = self.arena()?.allocate(life, bytes)?;
-        let unit = unit_of(block.reference().unit)?;
-        // Who reads one of these words in a record that stood here before sees the bucket's new version too.
-        fence(crate::order!(table_record, Release));
-        if let Some((lengths, words)) = block.words().split_first() {
-            lengths.store(key.len() as u64 | (value.len() as u64) << 32, Relaxed);
-            let (key_words, value_words) = words.split_at_checked(plain::words_for(key.len())).unwrap_or_default();
-            plain::copy_in(key_words, key);
-            plain::copy_in(value_words, value);
-        }
-        Ok((block, unit))
+        self.arena()?.allocate(life, bytes)
+    }
+}
+
+/// Writes the record into its block.
+#[inline(always)]
+fn write_record(words: &[AtomicU64], key: &[u8], value: &[u8]) {
+    // Who reads one of these words in a record that stood here before sees the bucket's new version too.
+    fence(crate::order!(table_record, Release));
+    if let Some((lengths, words)) = words.split_first() {
+        lengths.store(key.len() as u64 | (value.len() as u64) << 32, Relaxed);
+        let (key_words, value_words) = words.split_at_checked(plain::words_for(key.len())).unwrap_or_default();
+        plain::copy_in(key_words, key);
+        plain::copy_in(value_words, value);
     }
 }
 
