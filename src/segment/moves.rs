@@ -19,6 +19,10 @@ const WIDE_OUT: usize = 16;
 /// waits until that has arrived.
 const WIDE_IN: usize = 64;
 
+/// Into a table's record already from so many on, moves of 16 bytes: compilers write values by such, and whatever is
+/// written in smaller pieces has mostly arrived while a block was looked for.
+pub(in crate::segment) const PAIRS_IN: usize = 4;
+
 /// Copies all that both have. The compiler does not see into it, so it can not read twice what a neighbour may
 /// write meanwhile.
 #[cfg(target_arch = "x86_64")]
@@ -71,6 +75,20 @@ pub(in crate::segment) fn wide_in(words: &[AtomicU64], chunks: &[[u8; 8]]) -> bo
     false
 }
 
+/// As [`wide_in`], of what goes into a record.
+#[inline(always)]
+pub(in crate::segment) fn pairs_in(words: &[AtomicU64], chunks: &[[u8; 8]]) -> bool {
+    let count = words.len().min(chunks.len());
+    #[cfg(target_arch = "x86_64")]
+    if (PAIRS_IN..WIDE_IN).contains(&count) {
+        // SAFETY: 1. and 2. as in `long_in`. 3. compared above.
+        unsafe { move_pairs(words.as_ptr().cast_mut().cast(), chunks.as_ptr().cast(), count) };
+        return true;
+    }
+    let _ = count;
+    wide_in(words, chunks)
+}
+
 /// As [`wide_in`], the other way.
 #[inline(always)]
 pub(in crate::segment) fn wide_out(words: &[AtomicU64], chunks: &mut [[MaybeUninit<u8>; 8]]) -> bool {
@@ -82,6 +100,50 @@ pub(in crate::segment) fn wide_out(words: &[AtomicU64], chunks: &mut [[MaybeUnin
     }
     let _ = count;
     false
+}
+
+/// # Safety
+///
+/// 1. and 2. as of [`move_words`].
+/// 3. There are at least 2 words.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn move_pairs(to: *mut u8, from: *const u8, count: usize) {
+    let (mut at, end) = (0, 8 * count);
+    while at + 64 <= end {
+        // SAFETY: 1. and 2. of this function; all 64 bytes are before the end; SSE2 is part of x86-64.
+        unsafe {
+            core::arch::asm!(
+                "movups xmm0, [{from} + {at}]",
+                "movups xmm1, [{from} + {at} + 16]",
+                "movups xmm2, [{from} + {at} + 32]",
+                "movups xmm3, [{from} + {at} + 48]",
+                "movups [{to} + {at}], xmm0",
+                "movups [{to} + {at} + 16], xmm1",
+                "movups [{to} + {at} + 32], xmm2",
+                "movups [{to} + {at} + 48], xmm3",
+                from = in(reg) from, to = in(reg) to, at = in(reg) at,
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+                options(nostack, preserves_flags),
+            );
+        }
+        at += 64;
+    }
+    while at < end {
+        // The last move may overlap the one before: then it moves the same bytes again.
+        let here = at.min(end - 16);
+        // SAFETY: 1. and 2. of this function; 3. there are 16 bytes before the end.
+        unsafe {
+            core::arch::asm!(
+                "movups xmm0, [{from} + {here}]",
+                "movups [{to} + {here}], xmm0",
+                from = in(reg) from, to = in(reg) to, here = in(reg) here,
+                out("xmm0") _,
+                options(nostack, preserves_flags),
+            );
+        }
+        at += 16;
+    }
 }
 
 /// As wide as the moves of the C library where these are: a narrower store keeps its wider load of the same bytes waiting

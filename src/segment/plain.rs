@@ -6,7 +6,7 @@
 #![allow(unsafe_code)] // the bytes of a private copy, before they are known to be a value
 
 use crate::error::{Error, Result};
-use crate::segment::moves::{LONG, long_in, long_out, wide_in, wide_out};
+use crate::segment::moves::{LONG, PAIRS_IN, long_in, long_out, pairs_in, wide_in, wide_out};
 use crate::sync::{AtomicU64, Ordering};
 use core::mem::{MaybeUninit, size_of};
 use zerocopy::{Immutable, IntoBytes, TryFromBytes};
@@ -68,17 +68,57 @@ pub(crate) fn copy_in(words: &[AtomicU64], bytes: &[u8]) {
     if whole.len() >= LONG {
         long_in(words, whole);
     } else if !wide_in(words, whole) {
-        for (word, chunk) in words.iter().zip(whole) {
+        words_in(words, whole);
+    }
+    fill_up(words.get(whole.len()), bytes, rest);
+}
+
+/// As [`copy_in`], of what goes into a record.
+#[inline(always)]
+pub(crate) fn copy_in_record(words: &[AtomicU64], bytes: &[u8]) {
+    let (whole, rest) = bytes.as_chunks::<8>();
+    if whole.len() < PAIRS_IN {
+        // So few that they are rather counted than looped over.
+        for at in 0..PAIRS_IN {
+            let (Some(word), Some(chunk)) = (words.get(at), whole.get(at)) else { break };
             word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
         }
+    } else if whole.len() >= LONG {
+        long_in(words, whole);
+    } else if !pairs_in(words, whole) {
+        words_in(words, whole);
     }
+    fill_up(words.get(whole.len()), bytes, rest);
+}
+
+#[inline(always)]
+fn words_in(words: &[AtomicU64], chunks: &[[u8; 8]]) {
+    for (word, chunk) in words.iter().zip(chunks) {
+        word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+    }
+}
+
+/// Writes the last word of `bytes`, of which `rest` stands in it, if any.
+#[inline(always)]
+fn fill_up(word: Option<&AtomicU64>, bytes: &[u8], rest: &[u8]) {
     if !rest.is_empty()
-        && let Some(word) = words.get(whole.len())
+        && let Some(word) = word
     {
-        let mut last = [0; 8];
-        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        word.store(u64::from_ne_bytes(last), Ordering::Relaxed);
+        word.store(filled_up(bytes, rest), Ordering::Relaxed);
     }
+}
+
+/// The last word of `bytes`, of which `rest` stands in it.
+#[inline(always)]
+fn filled_up(bytes: &[u8], rest: &[u8]) -> u64 {
+    if let Some(last) = bytes.last_chunk::<8>() {
+        // Without those that stand in the word before.
+        let low = u64::from_le_bytes(*last) >> (64 - 8 * rest.len() as u32 % 64);
+        return u64::from_ne_bytes(low.to_le_bytes());
+    }
+    let mut last = [0; 8];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    u64::from_ne_bytes(last)
 }
 
 /// Copies `words` into `bytes`. Copies as much as there is.
@@ -260,18 +300,22 @@ pub(crate) fn not_a_value<T>() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{copy_in, copy_out, read_plain, words_for, write_plain};
-    use crate::sync::AtomicU64;
+    use super::{copy_in, copy_in_record, copy_out, read_plain, words_for, write_plain};
+    use crate::sync::{AtomicU64, Ordering::Relaxed};
 
     #[test]
     fn every_length_comes_back() {
         for len in (0..600).chain(1000..1050) {
             let words: Vec<_> = (0..words_for(len)).map(|_| AtomicU64::new(u64::MAX)).collect();
             let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8 + 1).collect();
-            copy_in(&words, &bytes);
-            let mut back = vec![0; len];
-            copy_out(&words, &mut back);
-            assert_eq!(back, bytes);
+            for copy in [copy_in, copy_in_record] {
+                words.iter().for_each(|word| word.store(u64::MAX, Relaxed));
+                copy(&words, &bytes);
+                let mut back = vec![0; 8 * words.len()];
+                copy_out(&words, &mut back);
+                assert_eq!(back[..len], bytes);
+                assert!(back[len..].iter().all(|byte| *byte == 0), "filled up");
+            }
         }
     }
 

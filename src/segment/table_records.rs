@@ -215,8 +215,8 @@ fn write_record(words: &[AtomicU64], key: &[u8], value: &[u8]) {
     if let Some((lengths, words)) = words.split_first() {
         lengths.store(key.len() as u64 | (value.len() as u64) << 32, Relaxed);
         let (key_words, value_words) = words.split_at_checked(plain::words_for(key.len())).unwrap_or_default();
-        plain::copy_in(key_words, key);
-        plain::copy_in(value_words, value);
+        plain::copy_in_record(key_words, key);
+        plain::copy_in_record(value_words, value);
     }
 }
 
