@@ -18,6 +18,8 @@ use crate::sync::Ordering::Relaxed;
 /// The right to split buckets of a table, one participant's at a time.
 pub struct Splitter<'a, 'b, S: Store> {
     table: &'b Table<'a, S>,
+    /// What goes to the child: where it stands. Kept from split to split.
+    gone: Vec<(&'a S::Line, u32)>,
 }
 
 impl<S: Store> Drop for Splitter<'_, '_, S> {
@@ -31,7 +33,7 @@ impl<'a, S: Store> Table<'a, S> {
     pub fn try_splitter<'b>(&'b self, life: &impl Liveness) -> Option<Splitter<'a, 'b, S>> {
         match self.head.split.try_acquire(life) {
             // Whatever a dead splitter left is on its desk, or shows as a parent whose level is ahead of the count.
-            Ok(Acquired::Clean | Acquired::AfterDeath) => Some(Splitter { table: self }),
+            Ok(Acquired::Clean | Acquired::AfterDeath) => Some(Splitter { table: self, gone: Vec::new() }),
             Err(_) => None,
         }
     }
@@ -44,7 +46,7 @@ impl<'a, S: Store> Splitter<'a, '_, S> {
     }
 
     /// Splits one bucket. `NeedsLines`: so many spare lines must be on the desk; `NoRoom`: the next bucket has no memory.
-    pub fn split(&self, life: &impl Liveness, desk: &Desk) -> Result<(), Trouble> {
+    pub fn split(&mut self, life: &impl Liveness, desk: &Desk) -> Result<(), Trouble> {
         let table = self.table;
         let extent = table.extent();
         let (child, bits) = (extent.buckets(), extent.level());
@@ -58,7 +60,7 @@ impl<'a, S: Store> Splitter<'a, '_, S> {
             self.count();
             return Ok(());
         }
-        let (gone, stays) = match self.sort(&locked, bits) {
+        let stays = match self.sort(&locked, bits) {
             Ok(sorted) => sorted,
             Err(trouble) => {
                 table.unlock(locked);
@@ -66,7 +68,7 @@ impl<'a, S: Store> Splitter<'a, '_, S> {
             }
         };
         let slots = S::Line::SLOTS as usize;
-        let lines = gone.len().saturating_sub(1) / slots;
+        let lines = self.gone.len().saturating_sub(1) / slots;
         let spares = match self.spares(desk, lines) {
             Ok(spares) => spares,
             Err(trouble) => {
@@ -83,7 +85,7 @@ impl<'a, S: Store> Splitter<'a, '_, S> {
         };
         desk.announce_alone(claim);
         let is_clean = locked.line.link().load(Relaxed) == 0;
-        self.fill(line, spares.first, level + 1, &gone);
+        self.fill(line, spares.first, level + 1);
         // The commit.
         locked.word = locked.word.with_occupied(stays).at_level(level + 1);
         locked.change();
@@ -110,25 +112,25 @@ impl<'a, S: Store> Splitter<'a, '_, S> {
         self.table.head.grown.store(grown + 1, order!(table_grown, Release));
     }
 
-    /// The entries that go to the child, and the slots of the parent's own line that stay.
-    #[allow(clippy::type_complexity)] // a list of where, and a mask
-    fn sort(&self, locked: &Locked<'a, S::Line>, bits: u32) -> Result<(Vec<(&'a S::Line, u32)>, u32), Trouble> {
+    /// Finds the entries that go to the child. The slots of the parent's own line that stay.
+    fn sort(&mut self, locked: &Locked<'a, S::Line>, bits: u32) -> Result<u32, Trouble> {
         let store = self.table.store;
-        let (mut gone, mut stays) = (Vec::new(), locked.word.occupied());
+        let mut stays = locked.word.occupied();
+        self.gone.clear();
         let mut line = locked.line;
         for nth in 0..CHAIN_MAX {
             let word = Word::mine(line);
             for slot in (0..S::Line::SLOTS).filter(|&slot| word.has(slot)) {
                 // What makes no sense stays where it is.
                 if store.hash_at(line, slot).is_some_and(|hash| hash >> (bits & 63) & 1 == 1) {
-                    gone.push((line, slot));
+                    self.gone.push((line, slot));
                     if nth == 0 {
                         stays &= !(1 << slot);
                     }
                 }
             }
             match line.link().load(Relaxed) {
-                0 => return Ok((gone, stays)),
+                0 => return Ok(stays),
                 link => line = store.chained(link).ok_or(Trouble::Corrupt("a link"))?,
             }
         }
@@ -149,8 +151,8 @@ impl<'a, S: Store> Splitter<'a, '_, S> {
     }
 
     /// Writes the child: its own line, and behind it spare lines as they are linked.
-    fn fill(&self, own: &S::Line, first: u32, level: u32, entries: &[(&S::Line, u32)]) {
-        let mut chunks = entries.chunks(S::Line::SLOTS as usize).peekable();
+    fn fill(&self, own: &S::Line, first: u32, level: u32) {
+        let mut chunks = self.gone.chunks(S::Line::SLOTS as usize).peekable();
         let (mut line, mut next) = (own, first);
         loop {
             let chunk = chunks.next().unwrap_or_default();

@@ -258,12 +258,13 @@ impl<L: Kept> Inner<L> {
     fn grow(&self, desk: &Desk, entries: u64) -> Result<()> {
         let standing = self.standing();
         let machine = self.shelf.machine(&standing);
-        let Some(splitter) = machine.try_splitter(&self.body) else { return Ok(()) };
+        let Some(mut splitter) = machine.try_splitter(&self.body) else { return Ok(()) };
         for _ in 0..SPLITS_MAX {
             let next = splitter.next();
             if entries <= self.shelf.plan.bucket.load(next) {
                 break;
             }
+            self.shelf.prefetch_to_split(next + 1);
             match splitter.split(&self.body, desk) {
                 Ok(()) => self.make_ahead(next),
                 Err(Trouble::NoRoom) => self.make_piece(next)?,

@@ -17,7 +17,7 @@ use crate::raw::hash::KeyedHash;
 use crate::raw::table::{Seen, Store, Table as Machine, TableHead, Trouble};
 use crate::raw::table_desk::{Desk, Leaving};
 use crate::raw::table_line::{PairLine, RecordLine};
-use crate::raw::table_word::{Extent, Line};
+use crate::raw::table_word::{Extent, Line, Word};
 use crate::segment::access::{self, Placed, Region, Shared, Window};
 use crate::segment::arena::Arena;
 use crate::segment::plain::words_for;
@@ -217,6 +217,20 @@ impl<L: Kept> Shelf<L> {
     pub(crate) fn prefetch(&self, hash: u64) {
         if let Some(line) = self.bucket_near(self.seen.bucket(hash)) {
             access::prefetch(core::slice::from_ref(line), 0);
+        }
+    }
+
+    /// Asks the processor for what a split will need that makes this bucket: what is behind its parent's line.
+    pub(crate) fn prefetch_to_split(&self, child: u64) {
+        let parent = child - (1 << Extent::new(child).level());
+        let Some(line) = self.bucket_near(parent) else { return };
+        let word = Word::mine(line);
+        for unit in (0..L::SLOTS).filter(|&slot| word.has(slot)).filter_map(|slot| line.reference(slot)) {
+            self.window.prefetch(u64::from(unit) * UNIT, 8);
+        }
+        let link = line.link().load(Relaxed);
+        if link != 0 {
+            self.window.prefetch(u64::from(link) * UNIT, 8);
         }
     }
 

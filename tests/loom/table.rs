@@ -101,7 +101,7 @@ fn table_splitter_dies_at_each_step() {
         prepare(&stage, &[(2, 20), (3, 30)]);
         let splitter = stage.act(1, fate, |ours| {
             let table = ours.table();
-            let splitter = table.try_splitter(ours.life).expect("nobody else splits");
+            let mut splitter = table.try_splitter(ours.life).expect("nobody else splits");
             splitter.split(ours.life, ours.desk()).expect("there is room");
         });
         let reader = stage.act(2, LIVES, |ours| ours.get(3).expect("whole"));
@@ -127,7 +127,7 @@ fn split_with(stage: &Arc<Words>, desk: usize) {
     let ours = stage.of(&life);
     let table = ours.table();
     if table.extent().buckets() < 2 {
-        let splitter = table.try_splitter(&life).expect("whoever had it is dead");
+        let mut splitter = table.try_splitter(&life).expect("whoever had it is dead");
         // Whatever the dead one had announced is settled first, and its desk is anybody's.
         table.settle_all(&life).expect("nobody else settles");
         splitter.split(&life, &stage.desks[desk]).expect("there is room");
@@ -143,7 +143,7 @@ fn table_splitter_of_a_chain_dies_at_each_step() {
         prepare(&stage, &[(2, 20), (3, 30), (5, 50), (7, 70), (4, 40)]);
         let splitter = stage.act(1, fate, |ours| {
             let table = ours.table();
-            let splitter = table.try_splitter(ours.life).expect("nobody else splits");
+            let mut splitter = table.try_splitter(ours.life).expect("nobody else splits");
             splitter.split(ours.life, ours.desk()).expect("there is room");
         });
         splitter.join().unwrap();
@@ -161,7 +161,7 @@ fn table_splitter_with_a_chain_for_the_child_dies_at_each_step() {
         prepare(&stage, &[(1, 10), (3, 30), (5, 50), (7, 70)]);
         let splitter = stage.act(1, fate, |ours| {
             let table = ours.table();
-            let splitter = table.try_splitter(ours.life).expect("nobody else splits");
+            let mut splitter = table.try_splitter(ours.life).expect("nobody else splits");
             splitter.split(ours.life, ours.desk()).expect("there is room");
         });
         splitter.join().unwrap();
