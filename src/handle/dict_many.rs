@@ -6,7 +6,7 @@ use crate::handle::dict_bits::{Bits, Done, done};
 use crate::handle::dict_codec::{DictItem, Lookup, from_word, to_word, with_spare};
 use crate::handle::dict_store::{Store, Tables, mixed};
 use crate::segment::plain::{Full, Scratch};
-use crate::segment::table::{BATCH, Put, When};
+use crate::segment::table::{BATCH, Put};
 use crate::segment::table_lookup::NEAR;
 use core::borrow::Borrow;
 
@@ -174,7 +174,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
                 let hashes = table.prepare_to_put(keys, self.record_near(keys, V::FIXED.unwrap_or(0)));
                 for (key, (_, value)) in keys.iter().copied().zip(hashes).zip(entries) {
                     let done = self.with_value(Bits::Bytes(key.0), value, |value| match value {
-                        Bits::Bytes(value) => self.kept(done(table.put_prepared(key, value, When::Always)?)),
+                        Bits::Bytes(value) => self.kept(done(table.set_prepared(key, value)?)),
                         Bits::Word(_) => Err(mixed()),
                     })?;
                     new += usize::from(matches!(done, Done::Inserted));

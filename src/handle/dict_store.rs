@@ -4,10 +4,8 @@
 
 use crate::error::{Error, Result};
 use crate::handle::codec::too_large;
-use crate::handle::dict_bits::{Bits, Done, Found, If, done};
-use crate::handle::dict_codec::{
-    DictItem, Lookup, Types, from_word, is_any_word, is_inline, to_bytes, to_word, with_spare,
-};
+use crate::handle::dict_bits::{Bits, Found};
+use crate::handle::dict_codec::{DictItem, Lookup, Types, is_inline, to_bytes, to_word, with_spare};
 use crate::raw::hash::HashKind;
 use crate::raw::table_line::{PairLine, RecordLine};
 use crate::segment::access::Placed;
@@ -16,7 +14,7 @@ use crate::segment::handoff;
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
 use crate::segment::pending::{self, Pending, STRIPES};
-use crate::segment::table::{Table, When};
+use crate::segment::table::Table;
 use crate::segment::table_plan::{Bucket, TableOptions, TablePlan};
 use core::marker::PhantomData;
 
@@ -134,14 +132,20 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         }
     }
 
+    /// The most bytes of a value beside this key, if there can be one.
+    #[inline(always)]
+    pub(crate) fn value_max(&self, key: &[u8]) -> Result<usize> {
+        match self.key_max.checked_sub(key.len()) {
+            None => Err(too_large(key.len(), self.key_max).of_entry("a key")),
+            Some(_) => Ok(self.key_max.saturating_sub(key.len().next_multiple_of(8))),
+        }
+    }
+
     /// Runs `f` with the bits of a value that is to stand beside this key.
     #[inline(always)]
     pub(crate) fn with_value<R>(&self, key: Bits<'_>, value: &V, f: impl FnOnce(Bits<'_>) -> Result<R>) -> Result<R> {
         let Bits::Bytes(key) = key else { return f(Bits::Word(to_word(value))) };
-        if key.len() > self.key_max {
-            return Err(too_large(key.len(), self.key_max).of_entry("a key"));
-        }
-        let most = self.key_max.saturating_sub(key.len().next_multiple_of(8));
+        let most = self.value_max(key)?;
         if V::FIXED.is_some() {
             return f(Bits::Bytes(to_bytes(value, most, &mut Vec::new(), "a value")?)); // its own bytes
         }
@@ -149,109 +153,6 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
             let bytes = handoff::at_home(self.body.segment(), || to_bytes(value, most, spare, "a value"))?;
             f(Bits::Bytes(bytes))
         })
-    }
-
-    /// After an insertion beyond the limit, forgets something.
-    #[inline(always)]
-    pub(crate) fn kept<T>(&self, done: Done<T>) -> Result<Done<T>> {
-        if matches!(done, Done::Inserted) {
-            match &self.table {
-                Tables::Words(table) => table.keep_limit()?,
-                Tables::Records(table) => table.keep_limit()?,
-            }
-        }
-        Ok(done)
-    }
-
-    /// Stores a value and says only what was done.
-    #[inline(always)]
-    pub(crate) fn put(&self, key: Bits<'_>, value: Bits<'_>, when: If<'_>) -> Result<Done<()>> {
-        match (key, value, &self.table) {
-            (Bits::Word(key), Bits::Word(value), Tables::Words(table)) => {
-                self.kept(done(table.put_word(key, value, when.word())?).map(|_| ()))
-            }
-            (Bits::Bytes(key), Bits::Bytes(value), Tables::Records(table)) => {
-                self.kept(done(table.put(key, value, when.bytes(), None)?))
-            }
-            _ => Err(mixed()),
-        }
-    }
-
-    /// The table, where keys and values are words: then nothing is encoded.
-    #[inline(always)]
-    fn words(&self) -> Option<&Table<PairLine>> {
-        match &self.table {
-            Tables::Words(table) if is_inline::<K, V>() => Some(table),
-            _ => None,
-        }
-    }
-
-    /// Stores a value beside a key, and says only what was done.
-    #[inline(always)]
-    pub(crate) fn set<Q: Lookup<K> + ?Sized>(&self, key: &Q, value: &V, when: If<'_>) -> Result<Done<()>> {
-        if let Some(table) = self.words() {
-            return self.kept(done(table.put_word(key.word(), to_word(value), when.word())?).map(drop));
-        }
-        self.with_key(key, |key| self.with_value(key, value, |value| self.put(key, value, when)))
-    }
-
-    /// Stores a value beside a key whatever there was, and returns that.
-    #[inline(always)]
-    pub(crate) fn replace<Q: Lookup<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<Option<V>> {
-        if let Some(table) = self.words() {
-            let done = self.kept(done(table.put_word(key.word(), to_word(value), When::Always)?))?;
-            return done.replaced().map(from_word).transpose();
-        }
-        self.with_key(key, |key| self.with_value(key, value, |value| self.replace_bytes(key, value)))
-    }
-
-    fn replace_bytes(&self, key: Bits<'_>, value: Bits<'_>) -> Result<Option<V>> {
-        let (Bits::Bytes(key), Bits::Bytes(value), Tables::Records(table)) = (key, value, &self.table) else {
-            return Err(mixed());
-        };
-        with_spare(|old| {
-            let done = self.kept(done(table.put(key, value, When::Always, Some(old))?))?;
-            done.replaced().map(|()| self.decode_bytes(old)).transpose()
-        })
-    }
-
-    /// Removes a key whatever its value, and returns that. One that does not decode stays.
-    pub(crate) fn take(&self, key: Bits<'_>) -> Result<Option<V>> {
-        if let (Bits::Word(word), Tables::Words(table)) = (key, &self.table)
-            && is_any_word::<V>()
-        {
-            self.body.life()?;
-            return done(table.remove_word(word, When::Always)?).replaced().map(from_word).transpose();
-        }
-        // Ends: a round is lost only to another's change.
-        while let Some(found) = self.find(key)? {
-            let value = self.decode(&found)?;
-            if self.remove(key, If::Was(&found))? {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Removes a key. True: there was a value for which the condition held.
-    pub(crate) fn remove(&self, key: Bits<'_>, when: If<'_>) -> Result<bool> {
-        self.body.life()?;
-        match (key, &self.table) {
-            (Bits::Word(key), Tables::Words(table)) => {
-                Ok(done(table.remove_word(key, when.word())?).replaced().is_some())
-            }
-            (Bits::Bytes(key), Tables::Records(table)) => {
-                Ok(done(table.remove(key, when.bytes(), None)?).replaced().is_some())
-            }
-            _ => Err(mixed()),
-        }
-    }
-
-    fn decode_bytes(&self, bytes: &[u8]) -> Result<V> {
-        match V::FIXED {
-            Some(_) => V::decode_from(bytes, "a value"),
-            None => handoff::at_home(self.body.segment(), || V::decode_from(bytes, "a value")),
-        }
     }
 
     /// Makes a key of its bits.

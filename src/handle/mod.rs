@@ -46,6 +46,7 @@ pub(crate) mod dict_many;
 pub(crate) mod dict_observed;
 pub(crate) mod dict_once;
 pub(crate) mod dict_options;
+pub(crate) mod dict_put;
 pub(crate) mod dict_read;
 pub(crate) mod dict_store;
 pub(crate) mod ends;

@@ -27,7 +27,7 @@ pub(in crate::segment) struct Wanted<'a, U, F, R> {
 
 /// The slots with the tag of this hash, among those that are occupied.
 #[inline(always)]
-fn candidates(line: &RecordLine, hash: u64, occupied: u32) -> u32 {
+pub(in crate::segment) fn candidates(line: &RecordLine, hash: u64, occupied: u32) -> u32 {
     let (tag, (low, high)) = (tag_of(hash), line.tags());
     match access::equal_bytes(low, high, tag) {
         Some(equal) => equal & occupied,
@@ -131,7 +131,7 @@ impl Table<RecordLine> {
             shelf.prefetch(*hash);
         }
         for (&hash, _) in hashes.iter().zip(keys) {
-            shelf.prefetch_record(hash, bytes, |line| first_candidate(line, hash));
+            shelf.probable(hash, |line| first_candidate(line, hash)).inspect(|&unit| shelf.prefetch_unit(unit, bytes));
         }
         hashes
     }

@@ -12,7 +12,7 @@ use crate::segment::arena::Arena;
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
 use crate::segment::table_plan::{Bucket, DESKS_AT, TablePlan};
-use crate::segment::table_shelf::{Bare, Kept, Shelf, Standing, error_of, tag_of};
+use crate::segment::table_shelf::{Kept, Shelf, Standing, Under, error_of, tag_of};
 
 /// What of a table a hand's place speaks of: 40 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +63,36 @@ impl Liveness for NoLife {
     }
 }
 
+/// Who recovers or only looks at a table without a handle on it.
+pub(crate) struct Bare<'a, V> {
+    pub life: &'a V,
+    pub arena: Option<&'a Arena>,
+}
+
+impl<V: Liveness> Under for Bare<'_, V> {
+    const MARKS: bool = false;
+
+    fn arena(&self) -> Option<&Arena> {
+        self.arena
+    }
+
+    fn reader(&self) -> Option<&Self> {
+        None
+    }
+}
+
+impl<V: Liveness> Liveness for Bare<'_, V> {
+    fn me(&self) -> ParticipantId {
+        self.life.me()
+    }
+    fn is_dead(&self, id: ParticipantId) -> bool {
+        self.life.is_dead(id)
+    }
+    fn is_over(&self) -> bool {
+        self.life.is_over()
+    }
+}
+
 /// Whether the table refers to this block, whose owner is dead; `None`: cannot tell.
 pub(crate) fn refers(body: &Region, shape: [u64; 4], arena: &Arena, key: u64, block: BlockRef) -> Option<bool> {
     let plan = TablePlan::from_shape(shape)?;
@@ -78,15 +108,13 @@ pub(crate) fn refers(body: &Region, shape: [u64; 4], arena: &Arena, key: u64, bl
     }
 }
 
-type Under<'a> = Bare<'a, NoLife>;
-
 fn refers_in<L: Kept>(
     body: &Region,
     plan: TablePlan,
     arena: &Arena,
     key: u64,
     block: BlockRef,
-    record: impl FnOnce(&Standing<'_, L, Under<'_>>) -> Option<bool>,
+    record: impl FnOnce(&Standing<'_, L, Bare<'_, NoLife>>) -> Option<bool>,
 ) -> Option<bool> {
     let shelf = Shelf::<L>::resolve(plan, body, arena).ok()?;
     let under = Bare { life: &NoLife, arena: Some(arena) };

@@ -4,12 +4,16 @@
 use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;
 use crate::raw::table::Trouble;
-use crate::raw::table_change::Spot;
+use crate::raw::table_change::{Slot, Spot};
+use crate::raw::table_desk::Desk;
 use crate::raw::table_line::RecordLine;
+use crate::segment::access;
 use crate::segment::allocate::InHand;
+use crate::segment::arena::Found;
+use crate::segment::body::Body;
 use crate::segment::plain;
 use crate::segment::table::{Inner, Put, Table, When, unit_of};
-use crate::segment::table_lookup::{NEAR, Wanted, first_candidate};
+use crate::segment::table_lookup::{NEAR, Wanted, candidates, first_candidate};
 use crate::segment::table_reap::Key;
 use crate::segment::table_shelf::{Record, error_of, tag_of};
 use crate::sync::{AtomicU64, Ordering::Relaxed, fence};
@@ -61,22 +65,36 @@ impl<'a> When<&'a [u8]> {
 }
 
 impl Table<RecordLine> {
-    /// Gives a key a value. The bytes of the value that stood there, or stands there and was not as it was to be, go to `old`
-    /// if they are wanted.
+    /// Gives a key a value, whatever it had.
     ///
     /// # Errors
     ///
     /// Out of memory: what stood there stays.
-    pub(crate) fn put(&self, key: &[u8], value: &[u8], when: When<&[u8]>, old: Old<'_>) -> Result<Put<()>> {
+    pub(crate) fn set(&self, key: &[u8], value: &[u8]) -> Result<Put<()>> {
+        self.put_hashed((key, self.inner().shelf.hash.bytes(key)), value, When::Always, None, false)
+    }
+
+    /// As [`set`](Self::set), under a condition. The bytes of the value that stood there, or stands there and was not as it
+    /// was to be, go to `old` if they are wanted.
+    pub(crate) fn put(&self, key: &[u8], value: &[u8], when: When<&[u8]>, mut old: Old<'_>) -> Result<Put<()>> {
         let hash = self.inner().shelf.hash.bytes(key);
+        if when != When::Always {
+            // Nothing is written for what is refused anyway.
+            let found = self.get_hashed((key, hash), look(when.expected(), &mut old))?;
+            let equals = found.map(|found| found.equals);
+            if !when.allows(equals) {
+                return Ok(Put::Refused(equals.map(|_| ())));
+            }
+        }
         self.put_hashed((key, hash), value, when, old, false)
     }
 
-    /// As [`put`](Self::put), of a key that was [prepared](Self::prepare_to_put).
-    pub(crate) fn put_prepared(&self, key: (&[u8], u64), value: &[u8], when: When<&[u8]>) -> Result<Put<()>> {
-        self.put_hashed(key, value, when, None, true)
+    /// As [`set`](Self::set), of a key that was [prepared](Self::prepare_to_put).
+    pub(crate) fn set_prepared(&self, key: (&[u8], u64), value: &[u8]) -> Result<Put<()>> {
+        self.put_hashed(key, value, When::Always, None, true)
     }
 
+    /// The usual way, straight.
     #[inline(always)]
     fn put_hashed(
         &self,
@@ -90,30 +108,70 @@ impl Table<RecordLine> {
         let life = inner.body.life()?;
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
-        if when != When::Always {
-            // Nothing is written for what is refused anyway.
-            let found = self.get_hashed((key, hash), look(when.expected(), &mut old))?;
-            let equals = found.map(|found| found.equals);
-            if !when.allows(equals) {
-                return Ok(Put::Refused(equals.map(|_| ())));
-            }
-        }
-        if !is_prepared {
+        let near = machine.near(hash);
+        if let Some((_, line)) = near.filter(|_| !is_prepared) {
             // The line comes while the record is written.
-            inner.shelf.prefetch(hash);
+            access::prefetch(core::slice::from_ref(line), 0);
         }
-        let sitting = inner.desks.sit(&machine, life)?;
-        let mut block = inner.record_block(life, key, value)?;
+        let block = inner.record_block(life, key, value)?;
         let unit = unit_of(block.reference().unit)?;
         write_record(block.words(), key, value);
         let mut foreseen = None;
-        if !is_prepared {
+        if let Some((_, line)) = near.filter(|_| !is_prepared)
+            && let Some(unit) = first_candidate(line, hash)
+        {
             // By now it is there, and says which record will probably leave: its key is compared, its block is freed, and the
             // next record is written there.
-            let bytes = 8 + (key.len() + value.len()) as u64;
-            let unit = inner.shelf.prefetch_record(hash, bytes.min(NEAR), |line| first_candidate(line, hash));
-            foreseen = unit.and_then(|unit| inner.arena().ok()?.foresee(unit.into()));
+            inner.shelf.prefetch_unit(unit, (8 + (key.len() + value.len()) as u64).min(NEAR));
+            foreseen = inner.arena().ok().and_then(|arena| arena.foresee(unit.into()));
         }
+        if let Some((bucket, line)) = near
+            && let Some(desk) = inner.desks.own(&inner.shelf.desks)
+            && let Some(locked) = machine.lock_line(life, bucket, line)
+        {
+            let found = candidates(line, hash, locked.word().occupied());
+            if found == 0
+                && when.allows(None)
+                && let Some(at) = machine.free_near(&locked, hash)
+            {
+                block.set_place(inner.place(Key::Record));
+                machine.insert(desk, locked, &at, |line, slot| line.fill(slot, tag_of(hash), unit));
+                block.published();
+                inner.after_insert(desk);
+                return Ok(Put::Inserted);
+            }
+            let at = Slot { line, link: 0, slot: found.trailing_zeros() };
+            if found != 0
+                && match (when, old.as_deref_mut()) {
+                    (When::Always, None) => inner.shelf.has_key_near(line.follow(at.slot), key),
+                    (when, old) => inner.is_as_expected((line.follow(at.slot), key), when, old),
+                }
+            {
+                block.set_place(inner.place(Key::Record));
+                machine.exchange(desk, locked, &at, unit, RecordLine::refer);
+                publish_instead(block, desk, foreseen);
+                return Ok(Put::Replaced(()));
+            }
+            machine.unlock(locked);
+        }
+        self.put_anyhow((key, hash), (block, unit), when, old)
+    }
+
+    /// As [`put`](Self::put), with chains, splits and other writers.
+    #[cold]
+    #[inline(never)]
+    fn put_anyhow(
+        &self,
+        (key, hash): (&[u8], u64),
+        (block, unit): (InHand<'_, Body>, u32),
+        when: When<&[u8]>,
+        mut old: Old<'_>,
+    ) -> Result<Put<()>> {
+        let inner = self.inner();
+        let life = inner.body.life()?;
+        let standing = inner.standing();
+        let machine = inner.shelf.machine(&standing);
+        let sitting = inner.desks.sit(&machine, life)?;
         // Bounded: a second round has the line that the first one lacked.
         for _ in 0..3 {
             let locked = machine.lock(life, hash).map_err(error_of)?;
@@ -143,12 +201,7 @@ impl Table<RecordLine> {
             match spot {
                 Spot::Found(at) => {
                     machine.exchange(sitting.desk, locked, &at, unit, RecordLine::refer);
-                    block.publish();
-                    if let Some(leaving) = sitting.desk.leaving() {
-                        let note = move |generation| leaving.note(generation);
-                        block.keep_instead(leaving.unit, leaving.generation, foreseen, note);
-                        leaving.has_left();
-                    }
+                    publish_instead(block, sitting.desk, None);
                     return Ok(Put::Replaced(()));
                 }
                 Spot::Free(at) => machine.insert(sitting.desk, locked, &at, fill),
@@ -199,11 +252,29 @@ impl Table<RecordLine> {
 }
 
 impl Inner<RecordLine> {
+    /// Whether the record at a unit has this key, and a value that may be replaced; copies that if it is wanted.
+    #[inline(never)]
+    fn is_as_expected(&self, (unit, key): (u32, &[u8]), when: When<&[u8]>, mut old: Old<'_>) -> bool {
+        let found = self.shelf.value_near(unit, key, None).filter(|_| when != When::Absent);
+        found.is_some_and(|(words, len)| look(when.expected(), &mut old)(words, len).equals)
+    }
+
     /// A block for the record.
     #[inline(always)]
     fn record_block<'a, V: Liveness>(&'a self, life: &'a V, key: &[u8], value: &[u8]) -> Result<InHand<'a, V>> {
         let bytes = Record::block_len(key.len(), value.len()).ok_or_else(|| too_large(key.len(), value.len()))?;
         self.arena()?.allocate(life, bytes)
+    }
+}
+
+/// The block is published, and the one that it was exchanged for is kept in hand: soon another one of its size is wanted.
+#[inline(always)]
+fn publish_instead<'a>(mut block: InHand<'a, Body>, desk: &Desk, foreseen: Option<Found<'a>>) {
+    block.publish();
+    if let Some(leaving) = desk.leaving() {
+        let note = move |generation| leaving.note(generation);
+        block.keep_instead(leaving.unit, leaving.generation, foreseen, note);
+        leaving.has_left();
     }
 }
 

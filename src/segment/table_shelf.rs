@@ -11,7 +11,7 @@
 //! ```
 
 use crate::error::{Error, Kind, Result};
-use crate::participant::{Liveness, ParticipantId};
+use crate::participant::Liveness;
 use crate::raw::blocks::BlockRef;
 use crate::raw::hash::KeyedHash;
 use crate::raw::table::{Seen, Store, Table as Machine, TableHead, Trouble};
@@ -54,36 +54,6 @@ pub(crate) trait Under: Liveness {
 
     /// Who may lock a bucket to read it, where it changes all the time. `None`: whoever only looks.
     fn reader(&self) -> Option<&Self>;
-}
-
-/// Who recovers or only looks at a table without a handle on it.
-pub(crate) struct Bare<'a, V> {
-    pub life: &'a V,
-    pub arena: Option<&'a Arena>,
-}
-
-impl<V: Liveness> Under for Bare<'_, V> {
-    const MARKS: bool = false;
-
-    fn arena(&self) -> Option<&Arena> {
-        self.arena
-    }
-
-    fn reader(&self) -> Option<&Self> {
-        None
-    }
-}
-
-impl<V: Liveness> Liveness for Bare<'_, V> {
-    fn me(&self) -> ParticipantId {
-        self.life.me()
-    }
-    fn is_dead(&self, id: ParticipantId) -> bool {
-        self.life.is_dead(id)
-    }
-    fn is_over(&self) -> bool {
-        self.life.is_over()
-    }
 }
 
 /// A shelf with what is under it.
@@ -212,6 +182,15 @@ impl<L: Kept> Shelf<L> {
         (lengths == key.len() as u64 | (len as u64) << 32 && is_key(own, key)).then_some((value, len))
     }
 
+    /// Whether the record at a unit is known to be there, and has this key.
+    #[inline(always)]
+    pub(crate) fn has_key_near(&self, unit: u32, key: &[u8]) -> bool {
+        let (offset, key_words) = (u64::from(unit) * UNIT, words_for(key.len()));
+        let words: Option<&[AtomicU64]> = self.window.places(offset, 1 + key_words as u64);
+        let Some((lengths, own)) = words.and_then(<[_]>::split_first) else { return false };
+        u64::from(lengths.load(Relaxed) as u32) == key.len() as u64 && is_key(own, key)
+    }
+
     /// Asks the processor for the line of a bucket.
     #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64) {
@@ -240,11 +219,10 @@ impl<L: Kept> Shelf<L> {
         self.bucket_near(self.seen.bucket(hash)).and_then(find)
     }
 
-    /// Asks the processor for so many bytes of that record.
+    /// Asks the processor for so many bytes from a unit on.
     #[inline(always)]
-    pub(crate) fn prefetch_record(&self, hash: u64, bytes: u64, find: impl FnOnce(&L) -> Option<u32>) -> Option<u32> {
-        let unit = self.probable(hash, find);
-        unit.inspect(|&unit| self.window.prefetch(u64::from(unit) * UNIT, bytes))
+    pub(crate) fn prefetch_unit(&self, unit: u32, bytes: u64) {
+        self.window.prefetch(u64::from(unit) * UNIT, bytes);
     }
 }
 
@@ -367,6 +345,10 @@ impl<'a> Record<'a> {
 #[inline(always)]
 fn is_key(words: &[AtomicU64], key: &[u8]) -> bool {
     let (whole, rest) = key.as_chunks::<8>();
+    if let ([a, b], [], [x, y, ..]) = (whole, rest, words) {
+        // The usual one, without a loop.
+        return (x.load(Relaxed) ^ u64::from_ne_bytes(*a)) | (y.load(Relaxed) ^ u64::from_ne_bytes(*b)) == 0;
+    }
     let Some((words, last)) = words.split_at_checked(whole.len()) else { return false };
     let differ = words
         .iter()

@@ -280,7 +280,7 @@ fn many_at_once_are_what_each_is_alone() {
     let bytes: Vec<_> = names.iter().map(|name| name.as_bytes()).collect();
     for chunk in bytes.chunks(BATCH) {
         for (key, hash) in chunk.iter().zip(records.prepare_to_put(chunk, 64)).step_by(2) {
-            assert_eq!(records.put_prepared((key, hash), &vec![1; key.len()], When::Always).unwrap(), Put::Inserted);
+            assert_eq!(records.set_prepared((key, hash), &vec![1; key.len()]).unwrap(), Put::Inserted);
         }
     }
     // A value of another size than all should have is found all the same.

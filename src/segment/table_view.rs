@@ -7,8 +7,8 @@ use crate::segment::arena::Arena;
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
 use crate::segment::table_plan::{Bucket, TablePlan};
-use crate::segment::table_reap::NoLife;
-use crate::segment::table_shelf::{Bare, Kept, Shelf, Standing};
+use crate::segment::table_reap::{Bare, NoLife};
+use crate::segment::table_shelf::{Kept, Shelf, Standing};
 use crate::sync::AtomicU64;
 
 /// A table as it is looked at.
