@@ -146,7 +146,8 @@ fn outside(start: u64, len: u64, of: u64) -> Error {
 /// Structs of atomics, resolved and checked once: what a handle keeps, so that an operation has nothing
 /// left to fail at.
 pub(crate) struct Placed<T: ?Sized> {
-    /// Invariant: came from [`Region::place`] or [`Region::places`], in memory that `_keeps` keeps mapped.
+    /// Invariant: came from [`Region::place`] or [`Region::places`], or is a part of that, in memory that `_keeps` keeps
+    /// mapped; or is nothing.
     at: NonNull<T>,
     _keeps: Arc<Mapping>,
 }
@@ -155,6 +156,13 @@ pub(crate) struct Placed<T: ?Sized> {
 unsafe impl<T: ?Sized + Sync> Send for Placed<T> {}
 // SAFETY: as above.
 unsafe impl<T: ?Sized + Sync> Sync for Placed<T> {}
+
+impl<T> Placed<[T]> {
+    /// A part of them; none if they are fewer.
+    pub(crate) fn part(&self, range: core::ops::Range<usize>) -> Self {
+        Self { at: NonNull::from(self.get(range).unwrap_or_default()), _keeps: Arc::clone(&self._keeps) }
+    }
+}
 
 impl<T: ?Sized> Deref for Placed<T> {
     type Target = T;

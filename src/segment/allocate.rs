@@ -157,9 +157,8 @@ impl Arena {
             Some(seated) => seated,
             None => self.wait_for_a_seat(life).ok_or_else(hands_full)?,
         };
-        let class = spans::class_of(bytes);
         if let Some(spare) = seated.spare()
-            && spare.class == class
+            && spare.size == spans::size_for(bytes)
             && let Some(hand) = self.spare_hand(&seated)
             && let Some(Candidate { word, words, reference }) = self.kept_block(spare)
         {
@@ -174,6 +173,7 @@ impl Arena {
             let reference = BlockRef { unit: page * PAGE_UNITS + 128 / UNIT, generation };
             return Ok(InHand { arena: self, life, seated, hand: Some(hand), word, words, reference });
         }
+        let class = spans::class_of(bytes);
         for _ in 0..ROUNDS {
             if let Some(Candidate { word, words, reference }) = self.next_block(&seated, class) {
                 hand.announce(reference, 0);
@@ -196,7 +196,7 @@ impl Arena {
             && self.spare_hand(&seated).is_some_and(|spare| core::ptr::eq(spare, hand))
         {
             blocks::hold(word, life.me(), generation);
-            return seated.set_spare(Some(Spare { unit, generation, word: found.at, class: found.class() }));
+            return seated.set_spare(Some(Spare { unit, generation, word: found.at, size: found.size }));
         }
         blocks::release(word, generation);
         hand.clear();
@@ -261,8 +261,8 @@ impl Arena {
 
     /// The block that the seat keeps.
     #[inline(always)]
-    fn kept_block(&self, Spare { unit, generation, word, class }: Spare) -> Option<Candidate<'_>> {
-        let words = self.growth.all_near(unit * UNIT, Cut::kept(class, true)?.size / 8)?;
+    fn kept_block(&self, Spare { unit, generation, word, size }: Spare) -> Option<Candidate<'_>> {
+        let words = self.growth.all_near(unit * UNIT, size / 8)?;
         Some(Candidate { word: self.growth.near(word)?, words, reference: BlockRef { unit, generation } })
     }
 
@@ -306,17 +306,13 @@ impl Arena {
 
     #[inline(always)]
     fn hand(&self, seated: &Seated<'_>) -> Result<&Hand> {
-        self.growth
-            .hands()
-            .get(self.hands + seated.index())
-            .ok_or_else(|| Error::corrupt("the arena", "it has no hands for this row"))
+        self.own.get(seated.index()).ok_or_else(|| Error::corrupt("the arena", "it has no hands for this row"))
     }
 
     /// The second hand of a seat of the first kind.
     #[inline(always)]
     pub(in crate::segment) fn spare_hand(&self, seated: &Seated<'_>) -> Option<&Hand> {
-        let index = self.hands + SEATS + seated.index();
-        if seated.has_spare_hand() { self.growth.hands().get(index) } else { None }
+        self.own.get(SEATS + seated.index())
     }
 
     #[cold]

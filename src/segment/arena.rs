@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks::{self, BlockRef, Hand, Reaped};
 use crate::raw::pages::{PageWord, Pages, WHOLE};
-use crate::segment::access::{self, Region};
+use crate::segment::access::{self, Placed, Region};
 use crate::segment::growth::Growth;
 use crate::segment::layout::{HANDS_PER_ROW, PAGE};
-use crate::segment::seats::{Apart, Seated, Seats, Spare};
+use crate::segment::seats::Seats;
 use crate::segment::spans::{Cut, PAGE_UNITS, UNIT, WORDS};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 use crate::sys::fork::ForkWord;
@@ -32,8 +32,8 @@ pub(crate) struct Arena {
     pub(in crate::segment) sweeper: AtomicU64,
     pub(in crate::segment) fork: ForkWord,
     pub(in crate::segment) row: u32,
-    /// Which of all hands is the first one of this row; beyond all before there is one.
-    pub(in crate::segment) hands: usize,
+    /// The hands of this row; none before there is one.
+    pub(in crate::segment) own: Placed<[Hand]>,
 }
 
 /// A block, found by its reference.
@@ -44,10 +44,12 @@ pub(in crate::segment) struct Found<'a> {
     /// First page of its run.
     pub page: u64,
     /// The word of that page.
-    head: PageWord,
+    pub head: PageWord,
     /// Offset of its word from the first page of all.
     pub at: u64,
-    word: &'a AtomicU64,
+    /// Bytes of it.
+    pub size: u64,
+    pub word: &'a AtomicU64,
 }
 
 impl Found<'_> {
@@ -79,12 +81,13 @@ impl Arena {
     /// The arena of a participant that has no row yet.
     pub(crate) fn new(growth: Growth, fork: ForkWord) -> Self {
         let [rover, finder, sweeper] = [0; 3].map(AtomicU64::new);
-        Self { growth, seats: Seats::new(), rover, finder, sweeper, fork, row: u32::MAX, hands: usize::MAX / 2 }
+        let own = growth.hands_of(u32::MAX);
+        Self { growth, seats: Seats::new(), rover, finder, sweeper, fork, row: u32::MAX, own }
     }
 
     /// The arena of the participant in `row`.
     pub(crate) fn of_row(self, row: u32) -> Self {
-        Self { row, hands: row as usize * HANDS_PER_ROW as usize, ..self }
+        Self { row, own: self.growth.hands_of(row), ..self }
     }
 
     pub(crate) fn growth(&self) -> &Growth {
@@ -104,7 +107,7 @@ impl Arena {
         if now.is_free() || now.generation() != block.generation {
             return None;
         }
-        self.growth.places(block.unit * UNIT, Cut::of(found.head.run())?.size / 8).ok()
+        self.growth.places(block.unit * UNIT, found.size / 8).ok()
     }
 
     /// `count` words from this unit on, whatever is there, if they are backed: for whoever finds out otherwise whether what it
@@ -134,7 +137,7 @@ impl Arena {
     }
 
     #[inline]
-    fn free_found(&self, life: &impl Liveness, generation: u64, found: &Found<'_>) -> bool {
+    pub(in crate::segment) fn free_found(&self, life: &impl Liveness, generation: u64, found: &Found<'_>) -> bool {
         let freed = blocks::free(found.word, generation);
         if freed {
             self.after_free(life, found);
@@ -153,7 +156,7 @@ impl Arena {
 
     /// The generation of the block, if it is LIVE.
     #[inline(always)]
-    fn generation_now(found: &Found<'_>) -> Option<u64> {
+    pub(in crate::segment) fn generation_now(found: &Found<'_>) -> Option<u64> {
         let now = blocks::look(found.word);
         now.is_live().then(|| now.generation())
     }
@@ -170,10 +173,11 @@ impl Arena {
         self.foresee(unit);
     }
 
-    /// The block at this unit, which will probably be freed soon: the processor is asked for its word.
+    /// The block at this unit, which will probably be freed soon: the processor is asked for its word. `None`: it is not
+    /// where most are.
     #[inline(always)]
     pub(in crate::segment) fn foresee(&self, unit: u64) -> Option<Found<'_>> {
-        self.find(unit).inspect(|found| access::prefetch(core::slice::from_ref(found.word), 0))
+        self.find_near(unit).inspect(|found| access::prefetch(core::slice::from_ref(found.word), 0))
     }
 
     /// Says that the block, which a structure gave us the exclusive right to, moves to another place of it, before it
@@ -183,93 +187,8 @@ impl Arena {
         self.find(block.unit).is_some_and(|found| blocks::settle(found.word, block.generation))
     }
 
-    /// As [`free`](Self::free), for a structure that will soon want another one of its size: it is kept in hand.
-    #[inline]
-    pub(crate) fn recycle<L: Liveness>(&self, life: &L, block: BlockRef) -> bool {
-        let Some(found) = self.find(block.unit) else { return false };
-        let Some(seated) = self.seats.sit(life) else { return self.free_found(life, block.generation, &found) };
-        let is_live = blocks::look(found.word).is_live_in(block.generation);
-        if is_live {
-            self.keep(life, &seated, &found, block.generation);
-        }
-        is_live
-    }
-
-    /// As [`dismiss`](Self::dismiss) of the block that was [foreseen](Self::foresee), if it is that one, for whoever sits
-    /// here and will soon want another one of its size: it is kept in hand.
     #[inline(always)]
-    pub(in crate::segment) fn inherit<'a, L: Liveness>(
-        &'a self,
-        life: &L,
-        seated: &Seated<'_>,
-        (unit, noted): (u64, Option<u64>),
-        foreseen: Option<Found<'a>>,
-        note: impl FnOnce(u64),
-    ) {
-        // The run may have become another one meanwhile, then its first page has another word.
-        let is_still = |found: &Found<'_>| {
-            found.unit == unit && noted.is_none() && self.pages().look(found.page) == Some(found.head)
-        };
-        let Some(found) = foreseen.filter(is_still) else {
-            return self.inherit_any(life, seated.apart(), (unit, noted), note);
-        };
-        if let Some(generation) = Self::generation_now(&found) {
-            note(generation);
-            self.keep(life, seated, &found, generation);
-        }
-    }
-
-    /// As [`inherit`](Self::inherit), of a block that nobody looked at before.
-    #[inline(never)]
-    fn inherit_any<L: Liveness>(
-        &self,
-        life: &L,
-        seated: Apart<'_>,
-        (unit, noted): (u64, Option<u64>),
-        note: impl FnOnce(u64),
-    ) {
-        if noted.is_some() {
-            // It was half freed before.
-            self.dismiss(life, unit, noted, note);
-        } else if let Some(found) = self.find(unit)
-            && let Some(generation) = Self::generation_now(&found)
-        {
-            note(generation);
-            self.keep(life, &seated, &found, generation);
-        }
-    }
-
-    /// Keeps the block, which is LIVE in this generation and ours to free, in the second hand of the seat.
-    #[inline(always)]
-    fn keep<L: Liveness>(&self, life: &L, seated: &Seated<'_>, found: &Found<'_>, generation: u64) {
-        let Found { unit, at, word, .. } = *found;
-        let Some(hand) = self.spare_hand(seated).filter(|_| found.class() != WHOLE) else {
-            blocks::release(word, generation);
-            return self.after_free(life, found);
-        };
-        if let Some(other) = seated.spare() {
-            self.let_go(life, seated.apart(), hand, other);
-        }
-        let again = blocks::retake(word, hand, life.me(), BlockRef { unit, generation });
-        seated.set_spare(Some(Spare { unit, word: at, class: found.class(), generation: again.generation }));
-    }
-
-    /// Frees a block that was kept.
-    #[cold]
-    #[inline(never)]
-    pub(in crate::segment) fn let_go<L: Liveness>(&self, life: &L, seated: Apart<'_>, hand: &Hand, spare: Spare) {
-        seated.set_spare(None);
-        if let Ok(word) = self.growth.place(spare.word) {
-            blocks::release(word, spare.generation);
-        }
-        hand.clear();
-        if let Some(found) = self.find(spare.unit) {
-            self.after_free(life, &found);
-        }
-    }
-
-    #[inline(always)]
-    fn after_free(&self, life: &impl Liveness, found: &Found<'_>) {
+    pub(in crate::segment) fn after_free(&self, life: &impl Liveness, found: &Found<'_>) {
         if found.class() == WHOLE || found.head.is_forgotten() {
             self.tell_of_free(life, found.page, found.head);
         }
@@ -301,7 +220,7 @@ impl Arena {
         // What begins a block of the run is in the run.
         let cut = Cut::usual(head.class()).filter(|cut| cut.pages == head.pages())?;
         let at = page * PAGE + WORDS + 8 * u64::from(cut.index_at(unit - page * PAGE_UNITS)?);
-        Some(Found { unit, page, head, at, word: self.growth.near(at)? })
+        Some(Found { unit, page, head, at, size: cut.size, word: self.growth.near(at)? })
     }
 
     #[cold]
@@ -316,9 +235,9 @@ impl Arena {
             None if self.knows_more() => self.pages().head_around(around)?,
             None => return None,
         };
-        let index = Cut::of(head.run())?.index_at(unit - page * PAGE_UNITS)?;
-        let at = page * PAGE + WORDS + 8 * u64::from(index);
-        Some(Found { unit, page, head, at, word: self.growth.place(at).ok()? })
+        let cut = Cut::of(head.run())?;
+        let at = page * PAGE + WORDS + 8 * u64::from(cut.index_at(unit - page * PAGE_UNITS)?);
+        Some(Found { unit, page, head, at, size: cut.size, word: self.growth.place(at).ok()? })
     }
 
     /// Whether the file has more pages than we knew of, which a run may reach into.

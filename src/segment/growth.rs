@@ -63,6 +63,12 @@ impl Growth {
         &self.hands
     }
 
+    /// The hands of a row; none if there is no such row.
+    pub(crate) fn hands_of(&self, row: u32) -> Placed<[Hand]> {
+        let (start, count) = (row as usize * HANDS_PER_ROW as usize, HANDS_PER_ROW as usize);
+        self.hands.part(start..start + count)
+    }
+
     /// What the arena and the catalog know of themselves.
     #[inline]
     pub(crate) fn header(&self) -> &ArenaHeader {

@@ -21,6 +21,7 @@ pub(crate) mod growth;
 pub(crate) mod handoff;
 pub(crate) mod header;
 pub(crate) mod inspect;
+pub(crate) mod keep;
 pub(crate) mod layout;
 pub(crate) mod list;
 pub(crate) mod list_turn;

@@ -7,6 +7,7 @@
 //! a thread that needs memory can look through the seats that nobody uses at the moment.
 
 use crate::participant::Liveness;
+use crate::segment::layout::HANDS_PER_ROW;
 use crate::segment::spans::CLASSES;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, heavy_fence, light_fence};
 use core::cell::Cell;
@@ -36,7 +37,8 @@ pub(crate) struct Spare {
     pub generation: u64,
     /// Offset of its word from the first page.
     pub word: u64,
-    pub class: u32,
+    /// Bytes of it.
+    pub size: u64,
 }
 
 /// The seats of this process.
@@ -258,33 +260,23 @@ impl Seated<'_> {
         }
     }
 
-    /// Whether it is of the first kind, and has a second hand.
-    #[inline]
-    pub(crate) fn has_spare_hand(&self) -> bool {
-        self.index() < OWN as usize
-    }
-
     /// The block that is kept.
     #[inline(always)]
     pub(crate) fn spare(&self) -> Option<Spare> {
-        let [unit, generation, word, class] = &self.seat.spare;
+        let [unit, generation, word, size] = &self.seat.spare;
         let unit = unit.load(Relaxed);
-        let spare = || Spare {
-            unit,
-            generation: generation.load(Relaxed),
-            word: word.load(Relaxed),
-            class: class.load(Relaxed) as u32,
-        };
+        let spare =
+            || Spare { unit, generation: generation.load(Relaxed), word: word.load(Relaxed), size: size.load(Relaxed) };
         (unit != 0).then(spare)
     }
 
     #[inline(always)]
     pub(crate) fn set_spare(&self, spare: Option<Spare>) {
-        let [unit, generation, word, class] = &self.seat.spare;
+        let [unit, generation, word, size] = &self.seat.spare;
         if let Some(spare) = spare {
             generation.store(spare.generation, Relaxed);
             word.store(spare.word, Relaxed);
-            class.store(spare.class.into(), Relaxed);
+            size.store(spare.size, Relaxed);
         }
         unit.store(spare.map_or(0, |spare| spare.unit), Relaxed);
     }
@@ -315,6 +307,8 @@ impl Drop for Seated<'_> {
 }
 
 const _: () = assert!(SEATS == u32::BITS as usize && OWN < SEATS as u32);
+// Who sits on any other seat finds no second hand behind these.
+const _: () = assert!(HANDS_PER_ROW as usize == SEATS + OWN as usize);
 
 #[cfg(test)]
 mod tests {

@@ -52,6 +52,16 @@ pub(crate) const fn class_size(class: u32) -> u64 {
     (9 + (class - STEPPED) as u64 % 8) << (6 + (class - STEPPED) / 8)
 }
 
+/// Bytes of a block of the smallest class for `bytes`, at most [`SMALL_MAX`].
+#[inline(always)]
+pub(crate) const fn size_for(bytes: u64) -> u64 {
+    match bytes {
+        0 => UNIT,
+        1..=512 => bytes.next_multiple_of(UNIT),
+        _ => class_size(class_of(bytes)),
+    }
+}
+
 /// The smallest class for `bytes` whose blocks are aligned to 128.
 pub(crate) const fn class_of_aligned(bytes: u64) -> u32 {
     class_of(if bytes == 0 { 128 } else { bytes.next_multiple_of(128) })
@@ -182,7 +192,9 @@ const _: () = {
 
 #[cfg(test)]
 mod tests {
-    use super::{CLASSES, Cut, SMALL_MAX, UNIT, class_of, class_of_aligned, class_size, least_pages_of, pages_of};
+    use super::{
+        CLASSES, Cut, SMALL_MAX, UNIT, class_of, class_of_aligned, class_size, least_pages_of, pages_of, size_for,
+    };
     use crate::raw::pages::{Run, WHOLE};
     use crate::segment::layout::PAGE;
 
@@ -191,6 +203,7 @@ mod tests {
         for bytes in 0..=SMALL_MAX {
             let class = class_of(bytes);
             assert!(class_size(class) >= bytes && (class == 0 || class_size(class - 1) < bytes), "{bytes}");
+            assert_eq!(size_for(bytes), class_size(class));
             let aligned = class_of_aligned(bytes);
             assert!(class_size(aligned) >= bytes && class_size(aligned).is_multiple_of(128));
             assert!((class..aligned).all(|class| !class_size(class).is_multiple_of(128)), "{bytes}");

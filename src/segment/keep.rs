@@ -1,0 +1,97 @@
+//! Blocks that left their structure and are kept in hand, because soon another one of their size is wanted there: what is
+//! taken next is where what left last was, and nobody looks for a free one.
+
+use crate::participant::Liveness;
+use crate::raw::blocks::{self, BlockRef, Hand};
+use crate::raw::pages::WHOLE;
+use crate::segment::arena::{Arena, Found};
+use crate::segment::seats::{Apart, Seated, Spare};
+
+impl Arena {
+    /// As [`free`](Self::free), for a structure that will soon want another one of its size: it is kept in hand.
+    #[inline]
+    pub(crate) fn recycle<L: Liveness>(&self, life: &L, block: BlockRef) -> bool {
+        let Some(found) = self.find(block.unit) else { return false };
+        let Some(seated) = self.seats.sit(life) else { return self.free_found(life, block.generation, &found) };
+        let is_live = blocks::look(found.word).is_live_in(block.generation);
+        if is_live {
+            self.keep(life, &seated, &found, block.generation);
+        }
+        is_live
+    }
+
+    /// As [`dismiss`](Self::dismiss) of the block that was [foreseen](Self::foresee), if it is that one, for whoever sits
+    /// here and will soon want another one of its size: it is kept in hand.
+    #[inline(always)]
+    pub(in crate::segment) fn inherit<'a, L: Liveness>(
+        &'a self,
+        life: &L,
+        seated: &Seated<'_>,
+        (unit, noted): (u64, Option<u64>),
+        foreseen: Option<Found<'a>>,
+        note: impl FnOnce(u64),
+    ) {
+        if let Some(found) = foreseen
+            && found.unit == unit
+            && noted.is_none()
+            // The run may have become another one meanwhile, then its first page has another word.
+            && self.pages().look(found.page) == Some(found.head)
+        {
+            if let Some(generation) = Self::generation_now(&found) {
+                note(generation);
+                self.keep(life, seated, &found, generation);
+            }
+        } else {
+            self.inherit_any(life, seated.apart(), (unit, noted), note);
+        }
+    }
+
+    /// As [`inherit`](Self::inherit), of a block that nobody looked at before.
+    #[inline(never)]
+    fn inherit_any<L: Liveness>(
+        &self,
+        life: &L,
+        seated: Apart<'_>,
+        (unit, noted): (u64, Option<u64>),
+        note: impl FnOnce(u64),
+    ) {
+        if noted.is_some() {
+            // It was half freed before.
+            self.dismiss(life, unit, noted, note);
+        } else if let Some(found) = self.find(unit)
+            && let Some(generation) = Self::generation_now(&found)
+        {
+            note(generation);
+            self.keep(life, &seated, &found, generation);
+        }
+    }
+
+    /// Keeps the block, which is LIVE in this generation and ours to free, in the second hand of the seat.
+    #[inline(always)]
+    fn keep<L: Liveness>(&self, life: &L, seated: &Seated<'_>, found: &Found<'_>, generation: u64) {
+        let Found { unit, at, size, word, .. } = *found;
+        let Some(hand) = self.spare_hand(seated).filter(|_| found.class() != WHOLE) else {
+            blocks::release(word, generation);
+            return self.after_free(life, found);
+        };
+        if let Some(other) = seated.spare() {
+            self.let_go(life, seated.apart(), hand, other);
+        }
+        let again = blocks::retake(word, hand, life.me(), BlockRef { unit, generation });
+        seated.set_spare(Some(Spare { unit, word: at, size, generation: again.generation }));
+    }
+
+    /// Frees a block that was kept.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::segment) fn let_go<L: Liveness>(&self, life: &L, seated: Apart<'_>, hand: &Hand, spare: Spare) {
+        seated.set_spare(None);
+        if let Ok(word) = self.growth.place(spare.word) {
+            blocks::release(word, spare.generation);
+        }
+        hand.clear();
+        if let Some(found) = self.find(spare.unit) {
+            self.after_free(life, &found);
+        }
+    }
+}
