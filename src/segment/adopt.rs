@@ -10,7 +10,7 @@ use crate::segment::arena::Arena;
 use crate::segment::layout::PAGE;
 use crate::segment::seats::{Current, Seated};
 use crate::segment::spans::{self, Cut, WORDS};
-use crate::sync::{AtomicU64, Ordering::Relaxed};
+use crate::sync::AtomicU64;
 
 /// Runs that are looked at for free blocks before new pages are taken.
 const LOOKS: u32 = 256;
@@ -65,7 +65,9 @@ impl Arena {
     ) -> bool {
         let pages = self.pages();
         let mut asked = Asked::new(life);
-        if let Some(page) = pages.header.hint(class)
+        let hint = pages.header.hint(class);
+        let in_vain = self.rover.in_vain(class, hint.map_or(0, |page| page + 1));
+        if let Some(page) = hint
             && let Some(run) = pages.run(page)
             && run.class == class
             && run.is_spare
@@ -76,19 +78,28 @@ impl Arena {
         }
         let (most, hops) = match search {
             Search::All => (u32::MAX, Hops::ALL),
+            // Once round without news is enough; not all news is told.
+            Search::Few | Search::Grow if in_vain > self.growth.committed() && !in_vain.is_multiple_of(8) => {
+                self.rover.passed(class, 1, false);
+                return false;
+            }
             Search::Few | Search::Grow => (LOOKS, Hops(4 * LOOKS)),
         };
-        let mut walk = Walk::new(if search == Search::All { 0 } else { self.rover.load(Relaxed) });
+        let mut walk = Walk::new(if search == Search::All { 0 } else { self.rover.at() });
+        // Each look is one, so that going on from an end of the walk counts too.
+        let (mut passed, mut found) = (1, false);
         for _ in 0..most {
             let Some((page, run)) = walk.next(&pages, hops) else { break };
+            passed += u64::from(run.pages);
             let is_worth_it = run.class == class && (search == Search::All || run.is_spare || run.owner.is_some());
             if is_worth_it && asked.is_left(run.owner) && self.adopt(life, seated, page, run, search) {
-                self.rover.store(walk.at, Relaxed);
-                return true;
+                found = true;
+                break;
             }
         }
-        self.rover.store(walk.at, Relaxed);
-        false
+        self.rover.go_on(walk.at);
+        self.rover.passed(class, passed, found);
+        found
     }
 
     /// Makes the run ours, and the seat's if it has free blocks enough.

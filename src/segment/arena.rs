@@ -14,6 +14,7 @@ use crate::raw::pages::{PageWord, Pages, WHOLE};
 use crate::segment::access::{self, Placed, Region};
 use crate::segment::growth::Growth;
 use crate::segment::layout::{HANDS_PER_ROW, PAGE};
+use crate::segment::rover::Rover;
 use crate::segment::seats::Seats;
 use crate::segment::spans::{Cut, PAGE_UNITS, UNIT, WORDS};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
@@ -25,7 +26,7 @@ pub(crate) struct Arena {
     pub(in crate::segment) growth: Growth,
     pub(in crate::segment) seats: Seats,
     /// Where the search for runs that others left goes on.
-    pub(in crate::segment) rover: AtomicU64,
+    pub(in crate::segment) rover: Rover,
     /// Where the search for free pages goes on.
     pub(in crate::segment) finder: AtomicU64,
     /// Where the search for runs that nothing is in goes on.
@@ -80,7 +81,7 @@ pub(crate) struct Usage {
 impl Arena {
     /// The arena of a participant that has no row yet.
     pub(crate) fn new(growth: Growth, fork: ForkWord) -> Self {
-        let [rover, finder, sweeper] = [0; 3].map(AtomicU64::new);
+        let ([finder, sweeper], rover) = ([0; 2].map(AtomicU64::new), Rover::new());
         let own = growth.hands_of(u32::MAX);
         Self { growth, seats: Seats::new(), rover, finder, sweeper, fork, row: u32::MAX, own }
     }
@@ -93,7 +94,6 @@ impl Arena {
     pub(crate) fn growth(&self) -> &Growth {
         &self.growth
     }
-
     #[inline]
     pub(in crate::segment) fn pages(&self) -> Pages<'_> {
         Pages { header: &self.growth.header().pages, table: self.growth.table() }

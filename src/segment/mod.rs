@@ -36,6 +36,7 @@ pub(crate) mod open;
 pub(crate) mod pending;
 pub(crate) mod plain;
 pub(crate) mod recover;
+pub(crate) mod rover;
 pub(crate) mod seats;
 pub(crate) mod spans;
 pub(crate) mod spill;
