@@ -28,7 +28,8 @@ use core::fmt;
 /// # Errors
 ///
 /// `is_codec` for what does not encode or decode, `is_corrupt` for plain data that is no value of its type: the entry stays.
-/// `is_too_large` for a key or a value that can never fit, `is_out_of_memory` for one that does not fit now: what was there stays.
+/// `is_too_large` for a key or a value that can never fit (a lookup of plain data that large just finds none), `is_out_of_memory`
+/// for one that does not fit now: what was there stays.
 /// `is_not_reachable` for a handle in a key or a value that lives elsewhere; `is_forked`, `is_removed` (also for a
 /// handle in a value whose object is gone: see [`new_in`](Dict::new_in)), and `is_corrupt` for damaged bytes.
 ///

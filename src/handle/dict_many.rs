@@ -40,7 +40,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
     }
 
     /// The values of many keys, in their order. What they need of memory comes while others are looked at: in a dictionary
-    /// that is larger than the processor's caches it takes a half to a third of what as many calls of [`get`](Dict::get) take.
+    /// that is larger than the processor's caches it takes a half to two thirds of what as many calls of [`get`](Dict::get) take.
     ///
     /// # Errors
     ///
