@@ -12,7 +12,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     /// next lookup is a matter of how few instructions this one has.
     #[inline(always)]
     pub(crate) fn get(&self, key: Bits<'_>) -> Result<Option<V>> {
-        if self.body.is_there() {
+        if self.body.is_alive() {
             match (key, &self.table) {
                 (Bits::Word(key), Tables::Words(table)) if let Some(word) = table.hit(key, table.hash_word(key)) => {
                     return from_word(word).map(Some);
@@ -69,7 +69,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     /// Whether there is a value.
     #[inline(always)]
     pub(crate) fn contains(&self, key: Bits<'_>) -> Result<bool> {
-        if self.body.is_there() {
+        if self.body.is_alive() {
             match (key, &self.table) {
                 (Bits::Word(key), Tables::Words(table)) if table.hit(key, table.hash_word(key)).is_some() => {
                     return Ok(true);
@@ -110,7 +110,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
             Bits::Bytes(key) => {
                 if let Tables::Records(table) = &self.table
                     && V::FIXED.is_some()
-                    && self.body.is_there()
+                    && self.body.is_alive()
                 {
                     let mut room = Scratch::<V::Data>::empty();
                     if let Some(mut full) = table.hit((key, table.hash(key)), V::FIXED, |words, _| room.fill(words)) {

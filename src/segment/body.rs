@@ -153,12 +153,6 @@ impl Body {
         self.attachment().ours().map_or_else(|error| error, |_| removed())
     }
 
-    /// Whether [`life`](Self::life) is no error.
-    #[inline(always)]
-    pub(crate) fn is_there(&self) -> bool {
-        self.attachment().is_ours() && !self.is_over()
-    }
-
     /// Who the process that attached is, also when we were forked from it: for reads that need no id.
     #[inline]
     pub(crate) fn attachment(&self) -> &Attachment {
