@@ -209,8 +209,7 @@ pub(crate) const fn low(hash: u64, bits: u32) -> u64 {
     hash & !(u64::MAX << (bits & 63))
 }
 
-/// How many buckets there are, as this process saw it last: so many in the lower half, and above it the bits of a hash that
-/// decide, one more than the largest power of two in it has.
+/// How many buckets there are, as somebody saw it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Extent(u64);
 
@@ -222,41 +221,27 @@ impl Extent {
     #[inline(always)]
     pub const fn new(buckets: u64) -> Self {
         let buckets = if buckets == 0 { 1 } else { buckets };
-        let buckets = if buckets > BUCKETS_MAX { BUCKETS_MAX } else { buckets };
-        Self(buckets | (u64::MAX >> buckets.leading_zeros()) << 32)
-    }
-
-    /// As one word.
-    #[inline(always)]
-    pub const fn bits(self) -> u64 {
-        self.0
-    }
-
-    /// From one word.
-    #[inline(always)]
-    pub const fn from_bits(bits: u64) -> Self {
-        Self(bits)
+        Self(if buckets > BUCKETS_MAX { BUCKETS_MAX } else { buckets })
     }
 
     /// How many.
     #[inline(always)]
     pub const fn buckets(self) -> u64 {
-        self.0 & u32::MAX as u64
+        self.0
     }
 
     /// The largest power of two in it, its logarithm.
     #[inline(always)]
     pub const fn level(self) -> u32 {
-        (self.0 >> 32 | 1).ilog2()
+        self.0.ilog2()
     }
 
     /// The bucket of a hash.
     #[inline(always)]
     pub const fn bucket(self, hash: u64) -> u64 {
-        let decide = self.0 >> 32;
-        let (wide, narrow) = (hash & decide, hash & decide >> 1);
-        // Both are there: a branch would be as random as the hash.
-        if wide < self.buckets() { wide } else { narrow }
+        let half = 1 << self.level();
+        let bucket = hash & (2 * half - 1);
+        if bucket < self.buckets() { bucket } else { bucket - half }
     }
 
     /// How many bits of a hash decided on this bucket, when there were so many.
@@ -299,7 +284,7 @@ mod tests {
                 assert_eq!(bucket, hash & ((1 << extent.bits_of(bucket)) - 1), "{hash} of {buckets}");
             }
         }
-        // Words that nobody wrote lead somewhere all the same.
-        let _ = (Extent::from_bits(u64::MAX).bucket(u64::MAX), Extent::from_bits(0).bucket(5));
+        // Numbers that nobody counted lead somewhere all the same.
+        let _ = (Extent::new(u64::MAX).bucket(u64::MAX), Extent::new(0).bucket(5));
     }
 }
