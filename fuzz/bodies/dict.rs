@@ -84,6 +84,7 @@ fn apply<K: Both + Eq + core::hash::Hash, V: Both>(
             let key = key_of(key);
             assert_eq!(ours.get(&key).expect("whole").as_ref(), model.get(&key));
             assert_eq!(ours.contains_key(&key).expect("whole"), model.contains_key(&key));
+            assert_eq!(ours.get_with(&key, |_| ()).expect("whole").is_some(), model.contains_key(&key));
         }
         Operation::Insert { key, value } => {
             let (key, value) = (key_of(key), value_of(value));
@@ -174,6 +175,7 @@ fn survive<K: Both + Eq + core::hash::Hash, V: Both>(
     for key in (0..=255).step_by(5) {
         let (key, value) = (key_of(key), value_of(u16::from(key)));
         let _ = ours.get(&key);
+        let _ = (ours.contains_key(&key), ours.get_with(&key, <[u8]>::len));
         let _ = ours.insert(&key, &value);
         let _ = ours.remove(&key);
         let _ = ours.get_or_insert_with_timeout(&key, Duration::ZERO, || value.clone());
