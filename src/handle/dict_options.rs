@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::handle::dict::Dict;
 use crate::handle::dict_codec::{DictItem, Types};
-use crate::handle::dict_store::{self, Store};
+use crate::handle::dict_store;
 use crate::handle::object::{self, Object, Place};
 use crate::raw::hash::HashKind;
 use crate::segment::name::Name;
@@ -135,7 +135,7 @@ impl<K: DictItem, V: DictItem> DictOptions<K, V> {
         let memory = [self.memory_bytes.max(MEMORY_FIRST), MEMORY_FIRST];
         let entries = [self.capacity, self.limit].map(|entries| entries as u64);
         let blueprint = dict_store::blueprint::<K, V>(hash, entries, memory, place.rows());
-        let made = object::make(place, &blueprint, |made: &Dict<K, V>| Store::<K, V>::fill(&made.store.body))?;
+        let made = object::make(place, &blueprint, |made: &Dict<K, V>| made.store.fill())?;
         // Its secrets are written now: a handle reads them once.
         Dict::over(made.store.body.clone())
     }

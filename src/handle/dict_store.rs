@@ -80,8 +80,11 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     }
 
     /// Fills what is not zero in a new one.
-    pub(crate) fn fill(body: &Body) -> Result<()> {
-        Table::<PairLine>::fill(body)
+    pub(crate) fn fill(&self) -> Result<()> {
+        match &self.table {
+            Tables::Words(table) => table.fill(),
+            Tables::Records(table) => table.fill(),
+        }
     }
 
     pub(crate) fn len(&self) -> u64 {

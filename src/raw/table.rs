@@ -118,8 +118,10 @@ pub struct Table<'a, S: Store> {
     pub store: &'a S,
     /// Private to the process.
     pub seen: &'a Seen,
-    /// The logarithm of the number of first buckets.
-    pub first: u32,
+    /// The number of first buckets.
+    pub first: u64,
+    /// How many bits of a hash decide on one that was never split: the logarithm of that number, rounded down.
+    pub bits: u32,
 }
 
 impl TableHead {
@@ -233,7 +235,7 @@ impl<'a, S: Store> Table<'a, S> {
     #[inline]
     pub fn extent(&self) -> Extent {
         let grown = self.head.grown.load(order!(table_grown_look, Acquire));
-        Extent::new((1 << (self.first & 31)) + (grown & 0xffff_ffff_ffff))
+        Extent::new(self.first + (grown & 0xffff_ffff_ffff))
     }
 
     /// The same, remembered for the next guess.
@@ -252,7 +254,7 @@ impl<'a, S: Store> Table<'a, S> {
     /// Whether a bucket at this level has the entries of this hash.
     #[inline(always)]
     pub(crate) fn belongs(&self, hash: u64, bucket: u64, word: Word<S::Line>) -> bool {
-        low(hash, self.first + word.level()) == bucket
+        low(hash, self.bits + word.level()) == bucket
     }
 
     /// Where to look instead: the bucket is not, or not any more, that of the hash.
@@ -263,7 +265,7 @@ impl<'a, S: Store> Table<'a, S> {
             return fresh;
         }
         // Split, and not yet counted: its child. Not simply by all bits of the level: there may be no such bucket yet.
-        let level = self.first + word.level();
+        let level = self.bits + word.level();
         let differ = low(hash, level) ^ bucket;
         if level < 64 && bucket >> level != 0 || differ == 0 {
             low(hash, level)

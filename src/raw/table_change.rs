@@ -148,7 +148,7 @@ impl<'a, S: Store> Table<'a, S> {
         let (mut last, mut link) = (locked.line, locked.line.link().load(Relaxed));
         for lines in 0..CHAIN_MAX as u32 {
             if link == 0 {
-                if lines > LONG_CHAIN && self.first + locked.word.level() >= 4 {
+                if lines > LONG_CHAIN && self.bits + locked.word.level() >= 4 {
                     self.head.raise_alarm();
                 }
                 return Ok(free.map_or(Spot::Full(last), Spot::Free));

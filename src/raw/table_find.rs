@@ -116,13 +116,13 @@ impl<'a, S: Store> Table<'a, S> {
             {
                 let read = |word| {
                     let whole = self.each_entry(bucket, line, word, &mut read);
-                    whole.map(|()| self.first + word.level()).ok_or(Trouble::Corrupt("a chain"))
+                    whole.map(|()| self.bits + word.level()).ok_or(Trouble::Corrupt("a chain"))
                 };
                 return self.with_locked(life, bucket, read);
             }
             let word = Word::look(line);
             if self.each_entry(bucket, line, word, &mut read).is_some() && word.is_still(line) {
-                return Ok(self.first + word.level());
+                return Ok(self.bits + word.level());
             }
             spin_hint();
         }

@@ -51,7 +51,7 @@ impl<'a, S: Store> Splitter<'a, '_, S> {
         let extent = table.extent();
         let (child, bits) = (extent.buckets(), extent.level());
         let parent = child - (1 << bits);
-        let level = bits.checked_sub(table.first).ok_or(Trouble::Corrupt("the number of buckets"))?;
+        let level = bits.checked_sub(table.bits).ok_or(Trouble::Corrupt("the number of buckets"))?;
         let line = table.store.bucket(child).ok_or(Trouble::NoRoom)?;
         let mut locked = table.lock_bucket(life, parent)?;
         if locked.word.level() > level {

@@ -110,12 +110,13 @@ impl<L: Kept> Drop for Inner<L> {
 }
 
 impl<L: Kept> Table<L> {
-    /// Fills a new table's body: the secrets of its hash. Before anybody else knows the object.
-    pub(crate) fn fill(body: &Body) -> Result<()> {
-        for words in body.places::<AtomicU64>(SECRETS_AT, SECRETS)?.chunks(2) {
-            // Relaxed: the object is published later.
+    /// Fills a new table's body: the secrets of its hash, and the levels of its buckets. Before anybody else knows the
+    /// object; Relaxed, for it is published later. What was attached before does not know of it.
+    pub(crate) fn fill(&self) -> Result<()> {
+        for words in self.0.body.places::<AtomicU64>(SECRETS_AT, SECRETS)?.chunks(2) {
             plain::copy_in(words, &liveness::random_16());
         }
+        self.0.shelf.split_ahead();
         Ok(())
     }
 

@@ -40,11 +40,12 @@ pub(crate) struct TableOptions {
 }
 
 /// The geometry of a table:
-/// `shape = [bucket | hash << 32, first | desks << 32, limit, 0]`, where 2^first is the number of first buckets.
+/// `shape = [bucket | hash << 32, first | desks << 32, limit, 0]`, where `first` is the number of first buckets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TablePlan {
     pub bucket: Bucket,
     pub hash: HashKind,
+    /// Buckets that are there from the start: any number.
     pub first: u32,
     pub desks: u32,
     pub limit: u64,
@@ -71,8 +72,8 @@ const PIECE_BITS: u32 = 10;
 const SMALL_BITS: u32 = PIECE_BITS + PIECES_EACH.trailing_zeros();
 /// The most buckets, as a power of two.
 pub(crate) const BUCKETS_BITS_MAX: u32 = 30;
-/// The least first buckets, as a power of two.
-const FIRST_MIN: u32 = 5;
+/// The least first buckets.
+const FIRST_MIN: u64 = 32;
 /// Desks for each row of the segment.
 const DESKS_OF_ROW: u32 = 2;
 
@@ -87,14 +88,25 @@ impl Bucket {
             Self::Records => 31 * buckets / 4,
         }
     }
+
+    /// Buckets for so many entries: a little more than those who would have to be split for the last of them.
+    const fn buckets(self, entries: u64) -> u64 {
+        let (buckets, of) = match self {
+            Self::Words => (11, 21),
+            Self::Records => (11, 84),
+        };
+        (entries / of * buckets).saturating_add((entries % of * buckets).div_ceil(of))
+    }
 }
 
 impl TablePlan {
     pub(crate) fn new(options: &TableOptions) -> Self {
         let TableOptions { bucket, hash, capacity, limit, rows } = *options;
-        let first = (FIRST_MIN..BUCKETS_BITS_MAX).find(|&first| bucket.load(1 << first) >= capacity);
+        let first = bucket.buckets(capacity).clamp(FIRST_MIN, 1 << BUCKETS_BITS_MAX);
+        // What is rounded up is less than a piece.
+        let first = first.next_multiple_of(1 << first.ilog2().saturating_sub(PIECES_EACH.trailing_zeros())) as u32;
         let desks = rows.clamp(1, ROWS_MAX) * DESKS_OF_ROW;
-        Self { bucket, hash, first: first.unwrap_or(BUCKETS_BITS_MAX), desks, limit }
+        Self { bucket, hash, first, desks, limit }
     }
 
     /// The plan that an object's shape stands for, if it is one.
@@ -105,7 +117,8 @@ impl TablePlan {
             _ => return None,
         };
         let (first, desks) = (first_desks as u32, (first_desks >> 32) as u32);
-        let fits = first <= BUCKETS_BITS_MAX && (1..=ROWS_MAX * DESKS_OF_ROW).contains(&desks) && zero == 0;
+        let fits =
+            (1..=1 << BUCKETS_BITS_MAX).contains(&first) && (1..=ROWS_MAX * DESKS_OF_ROW).contains(&desks) && zero == 0;
         let hash = HashKind::from_number((kinds >> 32) as u32)?;
         fits.then_some(Self { bucket, hash, first, desks, limit })
     }
@@ -120,9 +133,21 @@ impl TablePlan {
         DESKS_AT + self.desks as u64 * size_of::<Desk>() as u64
     }
 
+    /// How many bits of a hash decide on a bucket that was never split.
+    pub(crate) const fn bits(&self) -> u32 {
+        (self.first | 1).ilog2()
+    }
+
+    /// Those of the first buckets that one bit more decides on, as if they had been split: the first ones, and the last
+    /// ones.
+    pub(crate) const fn split_ahead(&self) -> [core::ops::Range<usize>; 2] {
+        let half = 1 << self.bits();
+        [0..self.first as usize - half, half..self.first as usize]
+    }
+
     /// Bytes of the table's own body; something else may stand behind it.
     pub(crate) const fn body_len(&self) -> u64 {
-        (self.lines() + (LINE << self.first)).next_multiple_of(BODY_ALIGN)
+        (self.lines() + LINE * self.first as u64).next_multiple_of(BODY_ALIGN)
     }
 }
 
@@ -155,13 +180,34 @@ mod tests {
             let options = TableOptions { bucket, hash: HashKind::SipHash13, capacity, limit: 7, rows: 64 };
             let plan = TablePlan::new(&options);
             assert_eq!(TablePlan::from_shape(plan.shape()), Some(plan));
-            assert!(bucket.load(1 << plan.first) >= capacity.min(1 << 30));
+            assert!(bucket.load(plan.first.into()) >= capacity.min(1 << 30));
             assert!(plan.body_len().is_multiple_of(128) && plan.lines().is_multiple_of(64));
         }
-        for shape in
-            [[2, 5 | 1 << 32, 0, 0], [0, 31 | 1 << 32, 0, 0], [0, 5, 0, 0], [0, 5 | 1 << 32, 0, 1], [u64::MAX; 4]]
-        {
+        for shape in [
+            [2, 5 | 1 << 32, 0, 0],
+            [0, 1 | 1 << 30 | 1 << 32, 0, 0],
+            [0, 1 << 32, 0, 0],
+            [0, 5, 0, 0],
+            [0, 5 | 1 << 32, 0, 1],
+            [u64::MAX; 4],
+        ] {
             assert_eq!(TablePlan::from_shape(shape), None);
+        }
+    }
+
+    #[test]
+    fn there_are_buckets_for_what_is_asked_for_and_few_more() {
+        for bucket in [Bucket::Words, Bucket::Records] {
+            for capacity in (1..60).map(|i: u64| i.pow(5) + 3000) {
+                let options = TableOptions { bucket, hash: HashKind::Fold2, capacity, limit: 0, rows: 64 };
+                let plan = TablePlan::new(&options);
+                let first = u64::from(plan.first);
+                assert!(bucket.load(first) > capacity && bucket.load(first) < capacity + capacity / 15, "{plan:?}");
+                // Later buckets begin with a piece, where pieces are no larger than that.
+                assert!(first < 1 << 17 || piece_of(first).1 == 0);
+                let ahead = plan.split_ahead().map(|range| range.len() as u64);
+                assert_eq!(ahead, [first - (1 << plan.bits()); 2]);
+            }
         }
     }
 

@@ -33,6 +33,7 @@ pub(crate) struct Shelf<L> {
     pub hash: KeyedHash,
     pieces: Placed<[AtomicU32]>,
     lines: Placed<[L]>,
+    bits: u32,
     window: Window,
     seen: Seen,
 }
@@ -81,16 +82,26 @@ impl<L: Kept> Shelf<L> {
             desks: body.placed_slice(DESKS_AT, plan.desks.into())?,
             hash: KeyedHash::new(plan.hash, secrets),
             pieces: body.placed_slice(PIECES_AT, PIECES)?,
-            lines: body.placed_slice(plan.lines(), 1 << plan.first)?,
+            lines: body.placed_slice(plan.lines(), plan.first.into())?,
+            bits: plan.bits(),
             window: arena.growth().window()?,
-            seen: Seen::new(Extent::new(1 << plan.first)),
+            seen: Seen::new(Extent::new(plan.first.into())),
         })
+    }
+
+    /// Gives the first buckets of a new table the levels that they have, where their number is no power of two.
+    pub(crate) fn split_ahead(&self) {
+        let once = Word::<L>::from_bits(0).at_level(1).bits();
+        for line in self.plan.split_ahead().into_iter().filter_map(|range| self.lines.get(range)).flatten() {
+            line.header().store(once, Relaxed);
+        }
     }
 
     /// The machine, over these lines.
     #[inline(always)]
     pub(crate) fn machine<'a, U: Under>(&'a self, standing: &'a Standing<'a, L, U>) -> Machine<'a, Standing<'a, L, U>> {
-        Machine { head: &self.head, desks: &self.desks, store: standing, seen: &self.seen, first: self.plan.first }
+        let (first, bits) = (self.plan.first.into(), self.bits);
+        Machine { head: &self.head, desks: &self.desks, store: standing, seen: &self.seen, first, bits }
     }
 
     /// Structs at an offset from the first page.

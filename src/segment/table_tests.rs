@@ -21,7 +21,7 @@ fn made<L: Kept>(options: &TableOptions) -> Table<L> {
     let (plan, bucket) = (TablePlan::new(options), options.bucket);
     let blueprint = Blueprint { body_len: plan.body_len(), shape: plan.shape(), arena: [1 << 30, 1 << 20] };
     let body = Body::make_alone(ObjectKind::Dict, TypeTag::NONE, &blueprint).unwrap();
-    Table::<L>::fill(&body).unwrap();
+    Table::<L>::attach(body.clone(), bucket).unwrap().fill().unwrap();
     Table::attach(body, bucket).unwrap()
 }
 
@@ -74,8 +74,9 @@ fn read(table: &Table<RecordLine>, key: &[u8]) -> Option<Vec<u8>> {
 
 #[test]
 fn words_are_what_a_map_says() {
-    for hash in [HashKind::Fold2, HashKind::SipHash13] {
-        let (table, mut model, mut random) = (table(Bucket::Words, hash, 0), HashMap::new(), Random(7));
+    // From any number of buckets.
+    for (hash, capacity) in [(HashKind::Fold2, 0), (HashKind::SipHash13, 70), (HashKind::Fold2, 1200)] {
+        let (table, mut model, mut random) = (table(Bucket::Words, hash, capacity), HashMap::new(), Random(7));
         for step in 0..60_000_u64 {
             let (key, value) = (random.below(4000) << (random.below(4) * 8), random.below(1 << 40));
             let now = model.get(&key).copied();
@@ -109,7 +110,7 @@ fn words_are_what_a_map_says() {
 
 #[test]
 fn records_are_what_a_map_says() {
-    let (table, mut model, mut random) = (records(0), HashMap::<Vec<u8>, Vec<u8>>::new(), Random(9));
+    let (table, mut model, mut random) = (records(700), HashMap::<Vec<u8>, Vec<u8>>::new(), Random(9));
     for step in 0..60_000_u64 {
         let key = format!("{:0width$}", random.below(5000), width = random.below(2) as usize * 20).into_bytes();
         let value = vec![step as u8; random.below(if step % 500 == 0 { 20_000 } else { 300 }) as usize];
@@ -181,12 +182,12 @@ fn all_that_a_removed_table_had_is_free() {
             crate::segment::object::Draft::new(&segment, None, ObjectKind::Dict, &TypeTag::NONE, &blueprint).unwrap();
         match bucket {
             Bucket::Words => {
-                Table::<PairLine>::fill(&draft.body().unwrap()).unwrap();
+                Table::<PairLine>::attach(draft.body().unwrap(), bucket).unwrap().fill().unwrap();
                 let table = Table::<PairLine>::attach(draft.publish().unwrap(), bucket).unwrap();
                 (0..20_000).for_each(|i| assert_eq!(table.put_word(i, i, When::Always).unwrap(), Put::Inserted));
             }
             Bucket::Records => {
-                Table::<RecordLine>::fill(&draft.body().unwrap()).unwrap();
+                Table::<RecordLine>::attach(draft.body().unwrap(), bucket).unwrap().fill().unwrap();
                 let table = Table::<RecordLine>::attach(draft.publish().unwrap(), bucket).unwrap();
                 let put = |i: u64| table.put(&i.to_le_bytes(), &[5; 50], When::Always, None).unwrap();
                 (0..20_000).for_each(|i| assert_eq!(put(i), Put::Inserted));
@@ -355,7 +356,7 @@ fn a_table_stands_as_the_page_says() {
     let at =
         |body: &Body, at: u64| body.place::<crate::sync::AtomicU64>(at).unwrap().load(crate::sync::Ordering::Relaxed);
     let table = words(0);
-    assert_eq!((table.body().shape(), table.buckets()), ([0, 5 | 128 << 32, 0, 0], 32));
+    assert_eq!((table.body().shape(), table.buckets()), ([0, 32 | 128 << 32, 0, 0], 32));
     table.put_word(7, 70, When::Always).unwrap();
     let (body, id) = (table.body(), u64::from(table.body().attachment().me().get()));
     let lines = 7680 + 128 * 128;
@@ -364,6 +365,12 @@ fn a_table_stands_as_the_page_says() {
     let desk = (0..128).map(|i| 7680 + 128 * i).find(|desk| at(body, *desk) != 0).unwrap();
     assert_eq!([0, 8, 24, 32].map(|word| at(body, desk + word)), [id, 1, 0, (bucket - lines) / 64]);
     assert!(at(body, 384) != 0 && at(body, 392) != 0, "secrets");
+
+    // 2^5 buckets, and 8 more that are as if they were split off the first 8.
+    let table = words(75);
+    assert_eq!((table.body().shape(), table.buckets()), ([0, 40 | 128 << 32, 0, 0], 40));
+    let header = |bucket: u64| at(table.body(), lines + 64 * bucket);
+    (0..40).for_each(|bucket| assert_eq!(header(bucket), u64::from(!(8..32).contains(&bucket)) << 26, "{bucket}"));
 
     let table = records(0);
     table.put(b"a longer key", b"value", When::Always, None).unwrap();
@@ -374,6 +381,18 @@ fn a_table_stands_as_the_page_says() {
     let record = body.attachment().arena().unwrap().growth().places::<crate::sync::AtomicU64>(32 * unit, 4).unwrap();
     let words = [0, 1, 2, 3].map(|i: usize| record[i].load(crate::sync::Ordering::Relaxed).to_le_bytes());
     assert_eq!(words.concat(), [&[12, 0, 0, 0, 5, 0, 0, 0], &b"a longer key"[..], &[0; 4], b"value", &[0; 3]].concat());
+}
+
+#[test]
+fn a_table_has_as_many_buckets_as_its_entries_need_and_no_more() {
+    for capacity in (100..4000_u64).step_by(389) {
+        let table = words(capacity);
+        let buckets = table.buckets();
+        (0..capacity).for_each(|key| _ = table.put_word(key, key, When::Absent).unwrap());
+        assert_eq!((table.buckets(), table.len()), (buckets, capacity));
+        assert!(buckets < capacity * 11 / 20 + 2, "{buckets} for {capacity}");
+        assert_eq!(all_words(&table), (0..capacity).map(|key| (key, key)).collect());
+    }
 }
 
 #[test]

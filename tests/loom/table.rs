@@ -95,10 +95,21 @@ fn table_unlinker_dies_at_each_step() {
 /// All that is there stays there, in the parent or in the child, whoever splits and dies.
 #[test]
 fn table_splitter_dies_at_each_step() {
-    let all = vec![(2, 20), (3, 30)];
-    let marks = every_step_reordered(Some(1), 4, &[(Some(30), all.clone(), 1), (Some(30), all, 2)], |fate| {
-        let stage: Arc<Words> = Stage::new(0);
-        prepare(&stage, &[(2, 20), (3, 30)]);
+    splitter_dies(1, &[(2, 20), (3, 30)]);
+}
+
+/// The same from three buckets: the second one is split, the others' levels are those of what was split before.
+#[test]
+fn table_splitter_from_any_number_of_buckets_dies_at_each_step() {
+    splitter_dies(3, &[(0, 50), (2, 20), (3, 30), (5, 70)]);
+}
+
+fn splitter_dies(first: usize, entries: &'static [(u64, u64)]) {
+    let (all, before) = (entries.to_vec(), first as u64);
+    let ends = [before, before + 1].map(|buckets| (Some(30), all.clone(), buckets));
+    let marks = every_step_reordered(Some(1), 4, &ends, move |fate| {
+        let stage: Arc<Words> = Stage::of_buckets(first, 0);
+        prepare(&stage, entries);
         let splitter = stage.act(1, fate, |ours| {
             let table = ours.table();
             let mut splitter = table.try_splitter(ours.life).expect("nobody else splits");
@@ -126,7 +137,7 @@ fn split_with(stage: &Arc<Words>, desk: usize) {
     let life = stage.kernel.enter(3);
     let ours = stage.of(&life);
     let table = ours.table();
-    if table.extent().buckets() < 2 {
+    if table.extent().buckets() < stage.buckets.len() as u64 {
         let mut splitter = table.try_splitter(&life).expect("whoever had it is dead");
         // Whatever the dead one had announced is settled first, and its desk is anybody's.
         table.settle_all(&life).expect("nobody else settles");

@@ -84,16 +84,26 @@ fn table_bucket_passes_between_the_living() {
 /// Somebody inserts while another splits: the entry is where readers look for it.
 #[test]
 fn table_grows_while_others_write() {
-    outcomes(Some(1), &[vec![(2, 20), (3, 30), (5, 50)]], || {
-        let stage: Arc<Words> = Stage::new(0);
+    grows_while_others_write(1, 5);
+}
+
+/// The same from three buckets, and what is inserted belongs to the fourth.
+#[test]
+fn table_of_any_number_of_buckets_grows_while_others_write() {
+    grows_while_others_write(3, 7);
+}
+
+fn grows_while_others_write(first: usize, new: u64) {
+    outcomes(Some(1), &[vec![(2, 20), (3, 30), (new, 50)]], move || {
+        let stage: Arc<Words> = Stage::of_buckets(first, 0);
         prepare(&stage, &[(2, 20), (3, 30)]);
         let splitter = stage.act(1, LIVES, |ours| {
             let table = ours.table();
             table.try_splitter(ours.life).expect("nobody else splits").split(ours.life, ours.desk()).expect("room");
         });
-        let writer = stage.act(2, LIVES, |ours| {
-            assert!(ours.put(5, 50));
-            assert_eq!(ours.get(5), Ok(Some(50)));
+        let writer = stage.act(2, LIVES, move |ours| {
+            assert!(ours.put(new, 50));
+            assert_eq!(ours.get(new), Ok(Some(50)));
             assert_eq!(ours.get(3), Ok(Some(30)));
         });
         splitter.join().unwrap().expect("lives");

@@ -48,11 +48,11 @@ pub struct Block {
     pub words: [AtomicU64; 3],
 }
 
-/// Up to two buckets, two lines for chains, three blocks, and a desk for each of three participants.
+/// A bucket or a few, one that is not there yet, two lines for chains, three blocks, and a desk for each of three participants.
 pub struct Stage<L> {
     pub head: TableHead,
     pub desks: Vec<Desk>,
-    pub buckets: [L; 2],
+    pub buckets: Vec<L>,
     pub lines: [L; 2],
     /// The words of the lines' blocks.
     pub line_words: [AtomicU64; 2],
@@ -152,18 +152,30 @@ impl Asked<RecordLine> for Wanted<'_, RecordLine> {
 impl<L: Kind> Stage<L> {
     /// One bucket; a second one is there for a split. `spares`: lines on the first desk.
     pub fn new(spares: u32) -> Arc<Self> {
+        Self::of_buckets(1, spares)
+    }
+
+    /// So many buckets, and room for one more.
+    pub fn of_buckets(first: usize, spares: u32) -> Arc<Self> {
+        let half = 1 << first.ilog2();
+        let level = |bucket| u32::from(bucket < first - half || (half..first).contains(&bucket));
+        let made = |bucket| {
+            let line = L::new();
+            Word::<L>::from_bits(0).at_level(level(bucket)).publish(&line);
+            line
+        };
         let word = || AtomicU64::new(0);
         let live = || AtomicU64::new(BlockWord::live(None, 1).bits());
         let block = || Block { word: word(), words: [word(), word(), word()] };
         let stage = Self {
             head: TableHead::new(),
             desks: (0..3).map(|_| Desk::new()).collect(),
-            buckets: [L::new(), L::new()],
+            buckets: (0..=first).map(made).collect(),
             lines: [L::new(), L::new()],
             line_words: [live(), live()],
             blocks: [block(), block(), block()],
             payload: Payload::new(0),
-            seen: [(); 4].map(|()| Seen::new(Extent::new(1))),
+            seen: [(); 4].map(|()| Seen::new(Extent::new(first as u64))),
             kernel: Kernel::new(),
         };
         for (index, desk) in stage.desks.iter().enumerate() {
@@ -247,7 +259,8 @@ impl<'a, L: Kind> Ours<'a, L> {
     pub fn table(&self) -> Table<'a, Stage<L>> {
         let stage = self.stage;
         let seen = &stage.seen[self.life.me().get() as usize - 1];
-        Table { head: &stage.head, desks: &stage.desks, store: stage, seen, first: 0 }
+        let first = stage.buckets.len() as u64 - 1;
+        Table { head: &stage.head, desks: &stage.desks, store: stage, seen, first, bits: first.ilog2() }
     }
 
     pub fn desk(&self) -> &'a Desk {
