@@ -66,7 +66,7 @@ pub trait Store {
 
     /// Frees a block that left the table: in the generation that was noted, else in the one that it has, which is noted
     /// before.
-    fn leave(&self, leaving: &Leaving<'_>);
+    fn leave(&self, leaving: &Leaving<'_>, noted: Option<u64>);
 
     /// Where it stands which block a piece of the buckets is. `None`: there is no such piece.
     fn piece(&self, index: u32) -> Option<&AtomicU32>;

@@ -4,7 +4,7 @@
 use crate::order;
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::table::{Asked, CHAIN_MAX, LONG_CHAIN, Store, Table, Trouble};
-use crate::raw::table_desk::{Claim, Desk, Step};
+use crate::raw::table_desk::{Claim, Desk, Leaving, Step};
 use crate::raw::table_word::{Line, Word};
 use crate::sync::{Ordering::Relaxed, fence};
 
@@ -66,7 +66,7 @@ impl<'a, S: Store> Table<'a, S> {
     #[inline(always)]
     pub fn lock_near(&self, life: &impl Liveness, hash: u64) -> Option<Locked<'a, S::Line>> {
         let (bucket, line) = self.near(hash)?;
-        self.lock_line(life, bucket, line)
+        self.lock_as_seen(life, bucket, (line, Word::mine(line)))
     }
 
     /// The bucket that is guessed for a hash, and its line.
@@ -76,10 +76,16 @@ impl<'a, S: Store> Table<'a, S> {
         Some((bucket, self.store.bucket_near(bucket)?))
     }
 
-    /// As [`lock_near`](Self::lock_near), of a bucket that was looked up.
+    /// As [`lock_near`](Self::lock_near), of a bucket that was looked at, if nobody changed it since: what was found there
+    /// is there now, and what was read of a record that it refers to is what stands in it.
     #[inline(always)]
-    pub fn lock_line(&self, life: &impl Liveness, bucket: u64, line: &'a S::Line) -> Option<Locked<'a, S::Line>> {
-        let (word, me) = (Word::mine(line), life.me());
+    pub fn lock_as_seen(
+        &self,
+        life: &impl Liveness,
+        bucket: u64,
+        (line, word): (&'a S::Line, Word<S::Line>),
+    ) -> Option<Locked<'a, S::Line>> {
+        let me = life.me();
         if word.is_locked() || !self.take(me, line, word) {
             return None;
         }
@@ -256,16 +262,17 @@ impl<'a, S: Store> Table<'a, S> {
         desk.done();
     }
 
-    /// Gives an entry another block, by `refer`. The old one leaves: see [`Table::let_leave`]. Gives the lock back.
+    /// Gives an entry another block, by `refer`, and gives the lock back. The old block, which leaves: see
+    /// [`Table::let_leave`].
     #[inline(always)]
-    pub fn exchange(
+    pub fn exchange<'d>(
         &self,
-        desk: &Desk,
+        desk: &'d Desk,
         mut locked: Locked<'a, S::Line>,
         at: &Slot<'_, S::Line>,
         new: u32,
         refer: impl FnOnce(&S::Line, u32, u32),
-    ) {
+    ) -> Option<Leaving<'d>> {
         let old = at.line.reference(at.slot).unwrap_or(0);
         let claim = Claim::new(Step::Exchange, locked.bucket);
         desk.announce(Claim { link: at.link, slot: at.slot, new, old, ..claim });
@@ -275,16 +282,17 @@ impl<'a, S: Store> Table<'a, S> {
         }
         // Before the old block can be written again.
         locked.change();
-        desk.set_leaving(old);
+        let leaving = desk.set_leaving(old);
         desk.done();
         self.unlock(locked);
+        leaving
     }
 
     /// Frees the block that leaves, if there is one. Needs no lock.
     #[inline(always)]
     pub fn let_leave(&self, desk: &Desk) {
-        if let Some(leaving) = desk.leaving() {
-            self.store.leave(&leaving);
+        if let Some((leaving, noted)) = desk.leaving() {
+            self.store.leave(&leaving, noted);
             leaving.has_left();
         }
     }

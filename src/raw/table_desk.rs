@@ -123,8 +123,6 @@ pub struct Desk {
 pub struct Leaving<'a> {
     /// Where it is.
     pub unit: u32,
-    /// Its generation, if it was noted. Else it was not freed yet.
-    pub generation: Option<u64>,
     desk: &'a Desk,
 }
 
@@ -332,20 +330,22 @@ impl Desk {
         link != 0 && self.spare.load(order!(desk_see, Acquire)) == u64::from(link)
     }
 
-    /// Says that a block is referred to by nothing any more.
+    /// Says that a block is referred to by nothing any more, if there is one.
     #[inline(always)]
-    pub(crate) fn set_leaving(&self, unit: u32) {
-        if unit != 0 {
-            self.leaving.store(u64::from(unit) | LEAVES, order!(desk_note, Release));
+    pub(crate) fn set_leaving(&self, unit: u32) -> Option<Leaving<'_>> {
+        if unit == 0 {
+            return None;
         }
+        self.leaving.store(u64::from(unit) | LEAVES, order!(desk_note, Release));
+        Some(Leaving { unit, desk: self })
     }
 
-    /// The block that leaves.
+    /// The block that leaves, and its generation, if it was noted: else it was not freed yet.
     #[inline(always)]
-    pub fn leaving(&self) -> Option<Leaving<'_>> {
+    pub fn leaving(&self) -> Option<(Leaving<'_>, Option<u64>)> {
         let word = self.leaving.load(Relaxed);
-        let generation = if word & KNOWN == 0 { None } else { Some(self.generation.load(Relaxed)) };
-        (word & LEAVES != 0).then_some(Leaving { unit: word as u32, generation, desk: self })
+        let noted = if word & KNOWN == 0 { None } else { Some(self.generation.load(Relaxed)) };
+        (word & LEAVES != 0).then_some((Leaving { unit: word as u32, desk: self }, noted))
     }
 
     /// Whether this desk is about to free the block, or would be if what it announced happened. Asked after a look at the

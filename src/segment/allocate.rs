@@ -94,14 +94,8 @@ impl<'a, L: Liveness> InHand<'a, L> {
     /// As [`Arena::dismiss`] of the block that was [foreseen](Arena::foresee), if it is that one; it is kept in hand, because
     /// soon another one of its size is wanted. After this one was [published](Self::publish).
     #[inline(always)]
-    pub(in crate::segment) fn keep_instead(
-        &self,
-        unit: u32,
-        noted: Option<u64>,
-        foreseen: Option<Found<'a>>,
-        note: impl FnOnce(u64),
-    ) {
-        self.arena.inherit(self.life, &self.seated, (unit.into(), noted), foreseen, note);
+    pub(in crate::segment) fn keep_instead(&self, unit: u32, foreseen: Option<Found<'a>>, note: impl FnOnce(u64)) {
+        self.arena.inherit(self.life, &self.seated, unit.into(), foreseen, note);
     }
 }
 

@@ -27,42 +27,34 @@ impl Arena {
         &'a self,
         life: &L,
         seated: &Seated<'_>,
-        (unit, noted): (u64, Option<u64>),
+        unit: u64,
         foreseen: Option<Found<'a>>,
         note: impl FnOnce(u64),
     ) {
         if let Some(found) = foreseen
             && found.unit == unit
-            && noted.is_none()
             // The run may have become another one meanwhile, then its first page has another word.
             && self.pages().look(found.page) == Some(found.head)
         {
-            if let Some(generation) = Self::generation_now(&found) {
-                note(generation);
-                self.keep(life, seated, &found, generation);
-            }
+            self.keep_found(life, seated, &found, note);
         } else {
-            self.inherit_any(life, seated.apart(), (unit, noted), note);
+            self.inherit_any(life, seated.apart(), unit, note);
         }
     }
 
     /// As [`inherit`](Self::inherit), of a block that nobody looked at before.
     #[inline(never)]
-    fn inherit_any<L: Liveness>(
-        &self,
-        life: &L,
-        seated: Apart<'_>,
-        (unit, noted): (u64, Option<u64>),
-        note: impl FnOnce(u64),
-    ) {
-        if noted.is_some() {
-            // It was half freed before.
-            self.dismiss(life, unit, noted, note);
-        } else if let Some(found) = self.find(unit)
-            && let Some(generation) = Self::generation_now(&found)
-        {
+    fn inherit_any<L: Liveness>(&self, life: &L, seated: Apart<'_>, unit: u64, note: impl FnOnce(u64)) {
+        if let Some(found) = self.find(unit) {
+            self.keep_found(life, &seated, &found, note);
+        }
+    }
+
+    #[inline(always)]
+    fn keep_found<L: Liveness>(&self, life: &L, seated: &Seated<'_>, found: &Found<'_>, note: impl FnOnce(u64)) {
+        if let Some(generation) = Self::generation_now(found) {
             note(generation);
-            self.keep(life, &seated, &found, generation);
+            self.keep(life, seated, found, generation);
         }
     }
 

@@ -5,15 +5,16 @@ use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;
 use crate::raw::table::Trouble;
 use crate::raw::table_change::{Slot, Spot};
-use crate::raw::table_desk::Desk;
+use crate::raw::table_desk::Leaving;
 use crate::raw::table_line::RecordLine;
+use crate::raw::table_word::Word;
 use crate::segment::access;
 use crate::segment::allocate::InHand;
 use crate::segment::arena::Found;
 use crate::segment::body::Body;
 use crate::segment::plain;
 use crate::segment::table::{Inner, Put, Table, When, unit_of};
-use crate::segment::table_lookup::{NEAR, Wanted, candidates, first_candidate};
+use crate::segment::table_lookup::{NEAR, Wanted, candidates};
 use crate::segment::table_reap::Key;
 use crate::segment::table_shelf::{Record, error_of, tag_of};
 use crate::sync::{AtomicU64, Ordering::Relaxed, fence};
@@ -70,6 +71,7 @@ impl Table<RecordLine> {
     /// # Errors
     ///
     /// Out of memory: what stood there stays.
+    #[inline(always)]
     pub(crate) fn set(&self, key: &[u8], value: &[u8]) -> Result<Put<()>> {
         self.put_hashed((key, self.inner().shelf.hash.bytes(key)), value, When::Always, None, false)
     }
@@ -113,46 +115,46 @@ impl Table<RecordLine> {
             // The line comes while the record is written.
             access::prefetch(core::slice::from_ref(line), 0);
         }
-        let block = inner.record_block(life, key, value)?;
+        let mut block = inner.record_block(life, key, value)?;
         let unit = unit_of(block.reference().unit)?;
         write_record(block.words(), key, value);
-        let mut foreseen = None;
-        if let Some((_, line)) = near.filter(|_| !is_prepared)
-            && let Some(unit) = first_candidate(line, hash)
-        {
-            // By now it is there, and says which record will probably leave: its key is compared, its block is freed, and the
-            // next record is written there.
-            inner.shelf.prefetch_unit(unit, (8 + (key.len() + value.len()) as u64).min(NEAR));
-            foreseen = inner.arena().ok().and_then(|arena| arena.foresee(unit.into()));
-        }
         if let Some((bucket, line)) = near
             && let Some(desk) = inner.desks.own(&inner.shelf.desks)
-            && let Some(locked) = machine.lock_line(life, bucket, line)
         {
-            let found = candidates(line, hash, locked.word().occupied());
-            if found == 0
-                && when.allows(None)
-                && let Some(at) = machine.free_near(&locked, hash)
-            {
-                block.set_place(inner.place(Key::Record));
-                machine.insert(desk, locked, &at, |line, slot| line.fill(slot, tag_of(hash), unit));
-                block.published();
-                inner.after_insert(desk);
-                return Ok(Put::Inserted);
-            }
-            let at = Slot { line, link: 0, slot: found.trailing_zeros() };
-            if found != 0
-                && match (when, old.as_deref_mut()) {
-                    (When::Always, None) => inner.shelf.has_key_near(line.follow(at.slot), key),
-                    (when, old) => inner.is_as_expected((line.follow(at.slot), key), when, old),
+            let word = Word::look(line);
+            let found = candidates(line, hash, word.occupied());
+            if found == 0 {
+                if when.allows(None)
+                    && let Some(locked) = machine.lock_as_seen(life, bucket, (line, word))
+                {
+                    if let Some(at) = machine.free_near(&locked, hash) {
+                        block.set_place(inner.place(Key::Record));
+                        machine.insert(desk, locked, &at, |line, slot| line.fill(slot, tag_of(hash), unit));
+                        block.published();
+                        inner.after_insert(desk);
+                        return Ok(Put::Inserted);
+                    }
+                    machine.unlock(locked);
                 }
-            {
-                block.set_place(inner.place(Key::Record));
-                machine.exchange(desk, locked, &at, unit, RecordLine::refer);
-                publish_instead(block, desk, foreseen);
-                return Ok(Put::Replaced(()));
+            } else {
+                let at = Slot { line, link: 0, slot: found.trailing_zeros() };
+                let leaves = line.follow(at.slot);
+                if !is_prepared {
+                    // It will probably leave: its key is compared, its block is freed, and the next record is written there.
+                    inner.shelf.prefetch_unit(leaves, (8 + (key.len() + value.len()) as u64).min(NEAR));
+                }
+                let foreseen = inner.arena().ok().and_then(|arena| arena.foresee(leaves.into()));
+                if match (when, old.as_deref_mut()) {
+                    (When::Always, None) => inner.shelf.has_key_near(leaves, key),
+                    (when, old) => inner.is_as_expected((leaves, key), when, old),
+                } && let Some(locked) = machine.lock_as_seen(life, bucket, (line, word))
+                {
+                    block.set_place(inner.place(Key::Record));
+                    let leaving = machine.exchange(desk, locked, &at, unit, RecordLine::refer);
+                    publish_instead(&mut block, leaving, foreseen);
+                    return Ok(Put::Replaced(()));
+                }
             }
-            machine.unlock(locked);
         }
         self.put_anyhow((key, hash), (block, unit), when, old)
     }
@@ -163,7 +165,7 @@ impl Table<RecordLine> {
     fn put_anyhow(
         &self,
         (key, hash): (&[u8], u64),
-        (block, unit): (InHand<'_, Body>, u32),
+        (mut block, unit): (InHand<'_, Body>, u32),
         when: When<&[u8]>,
         mut old: Old<'_>,
     ) -> Result<Put<()>> {
@@ -200,8 +202,8 @@ impl Table<RecordLine> {
             let fill = |line: &RecordLine, slot| line.fill(slot, tag_of(hash), unit);
             match spot {
                 Spot::Found(at) => {
-                    machine.exchange(sitting.desk, locked, &at, unit, RecordLine::refer);
-                    publish_instead(block, sitting.desk, None);
+                    let leaving = machine.exchange(sitting.desk, locked, &at, unit, RecordLine::refer);
+                    publish_instead(&mut block, leaving, None);
                     return Ok(Put::Replaced(()));
                 }
                 Spot::Free(at) => machine.insert(sitting.desk, locked, &at, fill),
@@ -252,28 +254,27 @@ impl Table<RecordLine> {
 }
 
 impl Inner<RecordLine> {
-    /// Whether the record at a unit has this key, and a value that may be replaced; copies that if it is wanted.
-    #[inline(never)]
-    fn is_as_expected(&self, (unit, key): (u32, &[u8]), when: When<&[u8]>, mut old: Old<'_>) -> bool {
-        let found = self.shelf.value_near(unit, key, None).filter(|_| when != When::Absent);
-        found.is_some_and(|(words, len)| look(when.expected(), &mut old)(words, len).equals)
-    }
-
     /// A block for the record.
     #[inline(always)]
     fn record_block<'a, V: Liveness>(&'a self, life: &'a V, key: &[u8], value: &[u8]) -> Result<InHand<'a, V>> {
         let bytes = Record::block_len(key.len(), value.len()).ok_or_else(|| too_large(key.len(), value.len()))?;
         self.arena()?.allocate(life, bytes)
     }
+
+    /// Whether the record at a unit has this key, and a value that may be replaced; copies that if it is wanted.
+    #[inline(never)]
+    fn is_as_expected(&self, (unit, key): (u32, &[u8]), when: When<&[u8]>, mut old: Old<'_>) -> bool {
+        let found = self.shelf.value_near(unit, key, None).filter(|_| when != When::Absent);
+        found.is_some_and(|(words, len)| look(when.expected(), &mut old)(words, len).equals)
+    }
 }
 
 /// The block is published, and the one that it was exchanged for is kept in hand: soon another one of its size is wanted.
 #[inline(always)]
-fn publish_instead<'a>(mut block: InHand<'a, Body>, desk: &Desk, foreseen: Option<Found<'a>>) {
+fn publish_instead<'a>(block: &mut InHand<'a, Body>, leaving: Option<Leaving<'_>>, foreseen: Option<Found<'a>>) {
     block.publish();
-    if let Some(leaving) = desk.leaving() {
-        let note = move |generation| leaving.note(generation);
-        block.keep_instead(leaving.unit, leaving.generation, foreseen, note);
+    if let Some(leaving) = leaving {
+        block.keep_instead(leaving.unit, foreseen, |generation| leaving.note(generation));
         leaving.has_left();
     }
 }

@@ -276,10 +276,10 @@ impl<L: Kept, U: Under> Store for Standing<'_, L, U> {
     }
 
     #[inline(always)]
-    fn leave(&self, leaving: &Leaving<'_>) {
+    fn leave(&self, leaving: &Leaving<'_>, noted: Option<u64>) {
         if let Some(arena) = self.under.arena() {
             let note = |generation| leaving.note(generation);
-            arena.dismiss(self.under, leaving.unit.into(), leaving.generation, note);
+            arena.dismiss(self.under, leaving.unit.into(), noted, note);
         }
     }
 

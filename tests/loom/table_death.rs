@@ -49,7 +49,9 @@ fn change(ours: &Ours<'_, RecordLine>, before: (Option<u64>, Word<RecordLine>), 
     }
     let at = Slot { line, link: 0, slot: slot.or(word.free_slot()).expect("there are ten slots") };
     match (to, found) {
-        (Put(..), Some(_)) => table.exchange(desk, locked, &at, new, RecordLine::refer),
+        (Put(..), Some(_)) => {
+            table.exchange(desk, locked, &at, new, RecordLine::refer);
+        }
         (Put(..), None) => table.insert(desk, locked, &at, |line, slot| line.fill(slot, 0, new)),
         (Remove, Some(_)) => {
             table.remove(desk, &mut locked, &at);

@@ -66,6 +66,26 @@ fn table_record_is_read_whole() {
     });
 }
 
+/// A record goes, and another key's comes into its slot and its block: whoever saw the first one replaces no other.
+#[test]
+fn table_record_is_replaced_as_it_was_seen() {
+    outcomes(Some(1), &[vec![(6, 60)], vec![(4, 41), (6, 60)]], || {
+        let stage: Arc<Stage<RecordLine>> = Stage::new(0);
+        {
+            let life = stage.kernel.enter(1);
+            stage.of(&life).put(0, 4, 40);
+        }
+        let replacer = stage.act(1, LIVES, |ours| ours.put(1, 4, 41));
+        let other = stage.act(2, LIVES, |ours| {
+            assert!(ours.remove(4));
+            ours.put(0, 6, 60);
+        });
+        replacer.join().unwrap().expect("lives");
+        other.join().unwrap().expect("lives");
+        stage.end()
+    });
+}
+
 /// Two write into one bucket, and neither loses the other's.
 #[test]
 fn table_bucket_passes_between_the_living() {

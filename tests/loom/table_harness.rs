@@ -6,7 +6,7 @@ use mutirao::model::{Kernel, Life, Payload, thread};
 use mutirao::participant::{Liveness, ParticipantId};
 use mutirao::raw::blocks::{self, BlockWord};
 use mutirao::raw::table::{Asked, Seen, Store, Table, TableHead, Trouble};
-use mutirao::raw::table_change::Spot;
+use mutirao::raw::table_change::{Slot, Spot};
 use mutirao::raw::table_desk::{Desk, Leaving};
 use mutirao::raw::table_line::{PairLine, RecordLine};
 use mutirao::raw::table_word::{Extent, Line, Word};
@@ -85,9 +85,9 @@ impl<L: Kind> Store for Stage<L> {
     fn hash_at(&self, line: &L, slot: u32) -> Option<u64> {
         Some(line.key_at(slot, self))
     }
-    fn leave(&self, leaving: &Leaving<'_>) {
+    fn leave(&self, leaving: &Leaving<'_>, noted: Option<u64>) {
         let Some(word) = self.word(leaving.unit) else { return };
-        let generation = leaving.generation.or_else(|| {
+        let generation = noted.or_else(|| {
             let now = blocks::look(word);
             now.is_live().then(|| leaving.note(now.generation()))?;
             Some(now.generation())
@@ -360,13 +360,37 @@ impl Ours<'_, RecordLine> {
     pub fn put(&self, from: usize, key: u64, value: u64) {
         let table = self.table();
         let unit = self.write(from, key, value);
-        let locked = table.lock(self.life, key).expect("a living owner unlocks");
         let mut wanted = Wanted { key, value: None, stage: self.stage };
-        let block = &self.stage.blocks[unit as usize - FIRST_BLOCK];
-        blocks::enliven(&block.word, self.life.me(), blocks::look(&block.word).generation());
+        let word = &self.stage.blocks[unit as usize - FIRST_BLOCK].word;
+        let enliven = || blocks::enliven(word, self.life.me(), blocks::look(word).generation());
+        let fill = |line: &RecordLine, slot| line.fill(slot, 0, unit);
+        // As the segment does it: it looks first, and locks what it saw.
+        if let Some((bucket, line)) = table.near(key) {
+            let word = Word::look(line);
+            let found = line.find(0, word.occupied());
+            let at = Slot { line, link: 0, slot: found.trailing_zeros() };
+            if (found == 0 || wanted.meets(line, at.slot))
+                && let Some(locked) = table.lock_as_seen(self.life, bucket, (line, word))
+            {
+                enliven();
+                if found != 0 {
+                    assert!(wanted.meets(line, at.slot), "another record than that which was seen");
+                    table.exchange(self.desk(), locked, &at, unit, RecordLine::refer);
+                    return table.let_leave(self.desk());
+                }
+                if let Some(at) = table.free_near(&locked, key) {
+                    return table.insert(self.desk(), locked, &at, fill);
+                }
+                table.unlock(locked);
+            }
+        }
+        let locked = table.lock(self.life, key).expect("a living owner unlocks");
+        enliven();
         match table.locate(&locked, &mut wanted).expect("whole") {
-            Spot::Found(at) => table.exchange(self.desk(), locked, &at, unit, RecordLine::refer),
-            Spot::Free(at) => table.insert(self.desk(), locked, &at, |line, slot| line.fill(slot, 0, unit)),
+            Spot::Found(at) => {
+                table.exchange(self.desk(), locked, &at, unit, RecordLine::refer);
+            }
+            Spot::Free(at) => table.insert(self.desk(), locked, &at, fill),
             Spot::Full(_) => panic!("there are ten slots"),
         }
         table.let_leave(self.desk());
