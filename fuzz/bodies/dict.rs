@@ -141,6 +141,12 @@ fn apply<K: Both + Eq + core::hash::Hash, V: Both>(
             let got = ours.get_many(keys.iter()).expect("whole");
             let expected: Vec<_> = keys.iter().map(|key| model.get(key).cloned()).collect();
             assert_eq!(got, expected);
+            let mut bytes = Vec::new();
+            ours.get_many_with(&keys, |key, found| bytes.push((key, found.map(<[u8]>::to_vec)))).expect("whole");
+            assert_eq!(bytes.len(), keys.len());
+            for (key, found) in bytes {
+                assert_eq!(found, ours.get_with(key, <[u8]>::to_vec).expect("whole"));
+            }
         }
         Operation::CloneAndDrop => drop(ours.clone()),
     }
@@ -182,6 +188,7 @@ fn survive<K: Both + Eq + core::hash::Hash, V: Both>(
     }
     let many: Vec<_> = (0..16).map(|n| (key_of(n * 16), value_of(u16::from(n)))).collect();
     let _ = ours.get_many(many.iter().map(|(key, _)| key));
+    let _ = ours.get_many_with(many.iter().map(|(key, _)| key), |_, _| ());
     let _ = ours.insert_many(many.iter().map(|(key, value)| (key, value)));
     let _ = ours.len();
     let _ = ours.iter().take(10_000).count();

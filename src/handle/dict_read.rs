@@ -129,7 +129,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     }
 
     #[inline(never)]
-    fn get_bytes_with<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+    pub(crate) fn get_bytes_with<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         self.body.life()?;
         let Tables::Records(table) = &self.table else { return Err(mixed()) };
         with_spare(|bytes| {

@@ -92,6 +92,7 @@ impl Table<RecordLine> {
     }
 
     /// As [`set`](Self::set), of a key that was [prepared](Self::prepare_to_put).
+    #[inline(always)]
     pub(crate) fn set_prepared(&self, key: (&[u8], u64), value: &[u8]) -> Result<Put<()>> {
         self.put_hashed(key, value, When::Always, None, true)
     }

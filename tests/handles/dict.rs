@@ -24,6 +24,17 @@ fn order(n: u32) -> Order {
     }
 }
 
+/// Bytes of many values at once, each with its key and in order, against those of one after the other.
+fn bytes_are_the_same<K: mutirao::DictItem, V: mutirao::DictItem>(dict: &Dict<K, V>, keys: &[K]) {
+    let mut expected = keys.iter();
+    let compare = |key: &K, found: Option<&[u8]>| {
+        assert!(core::ptr::eq(key, expected.next().expect("no more than were asked for")));
+        assert_eq!(found.map(<[u8]>::to_vec), dict.get_with(key, <[u8]>::to_vec).unwrap());
+    };
+    dict.get_many_with(keys, compare).unwrap();
+    assert!(expected.next().is_none());
+}
+
 /// All verbs, against a map of this process.
 fn behaves<K, V>(dict: &Dict<K, V>, keys: &[K], value: impl Fn(u32) -> V)
 where
@@ -60,6 +71,7 @@ where
     assert_eq!(dict.values().map(Result::unwrap).count(), map.len());
     let many = dict.get_many(keys).unwrap();
     assert!(many.iter().zip(keys).all(|(value, key)| value.as_ref() == map.get(key)));
+    bytes_are_the_same(dict, keys);
     for (key, n) in keys.iter().zip(0_u32..) {
         match n % 4 {
             0 => assert_eq!(dict.remove(key).unwrap(), map.remove(key)),
@@ -73,6 +85,7 @@ where
         assert_eq!(dict.get(key).unwrap().as_ref(), map.get(key));
         assert_eq!(dict.len(), map.len());
     }
+    bytes_are_the_same(dict, keys);
     dict.retain(|key, _| *key != keys[3]).unwrap();
     map.remove(&keys[3]);
     assert_eq!(dict.iter().map(Result::unwrap).collect::<BTreeMap<_, _>>(), map);

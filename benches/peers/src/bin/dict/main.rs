@@ -8,8 +8,8 @@
 //! `words` are u64 to u64, `records` strings of 16 bytes to values of 256. A million entries, made for that many and filled by
 //! insertion; then every contestant in turn runs every mix for MS milliseconds, ROUNDS times; medians. Two means two threads
 //! for the peers and two processes for ours, each on a core of its own. Ratios are ours to a peer's. Everyone who reads copies
-//! the value and looks at the copy; ours reads and stores records by `get_with` and `set`, or returns values by `get` and
-//! `insert`.
+//! the value and looks at the copy; ours reads and stores records by `get_with` and `set`, in batches by `get_many_with`
+//! and `insert_many`, or returns values by `get` and `insert`.
 //!
 //! Words select contestants: `ONLY=DashMap,mutirao`.
 

@@ -27,7 +27,9 @@ pub trait Ours: Key {
     fn load(value: Self::StoredValue) -> Self::Value;
     /// Reads a value as one does that need not be moved.
     fn read(dict: &Of<Self>, key: &Self) -> u64;
-    /// Whether that is not [`Dict::get`].
+    /// Reads many values so.
+    fn read_many(dict: &Of<Self>, keys: &[Self::Stored]) -> u64;
+    /// Whether that is neither [`Dict::get`] nor [`Dict::get_many`].
     const READS_IN_PLACE: bool;
 }
 
@@ -51,6 +53,10 @@ impl Ours for u64 {
     fn read(dict: &Of<Self>, key: &u64) -> u64 {
         probe(&dict.get(key).expect("whole").expect("there"))
     }
+    #[inline(always)]
+    fn read_many(dict: &Of<Self>, keys: &[u64]) -> u64 {
+        dict.get_many(keys).expect("whole").iter().map(|value| probe(&value.expect("there"))).fold(0, u64::wrapping_add)
+    }
 }
 
 impl Ours for [u8; 16] {
@@ -73,6 +79,15 @@ impl Ours for [u8; 16] {
     fn read(dict: &Of<Self>, key: &Self) -> u64 {
         let read = |bytes: &[u8]| bytes.as_array::<256>().map_or(0, probe);
         dict.get_with(&key.stored(), read).expect("whole").expect("there")
+    }
+    #[inline(always)]
+    fn read_many(dict: &Of<Self>, keys: &[Self::Stored]) -> u64 {
+        let mut sum = 0_u64;
+        let read = |_: &Self::Stored, bytes: Option<&[u8]>| {
+            sum = sum.wrapping_add(bytes.and_then(|bytes| bytes.as_array::<256>()).map_or(0, probe));
+        };
+        dict.get_many_with(keys, read).expect("whole");
+        sum
     }
 }
 
@@ -152,9 +167,7 @@ impl<K: Ours> Map<K> for Batches<K> {
                 self.0.insert_many(put).expect("room");
             }
             let get: Vec<_> = stored().filter(|(_, n)| !puts(*n)).map(|(key, _)| key).collect();
-            for value in self.0.get_many(&get).expect("whole") {
-                sum = sum.wrapping_add(probe(&K::load(value.expect("there"))));
-            }
+            sum = sum.wrapping_add(K::read_many(&self.0, &get));
             first += BATCH as u64;
         }
         sum
