@@ -71,7 +71,7 @@ pub trait Store {
     /// Where it stands which block a piece of the buckets is. `None`: there is no such piece.
     fn piece(&self, index: u32) -> Option<&AtomicU32>;
 
-    /// Says that a spare line goes into a chain now, before it does: no hand's place counts for it any more.
+    /// Says that no hand's place counts for a spare line any more, before anybody uses it whose hand it was not in.
     fn disown(&self, link: u32);
 }
 

@@ -233,7 +233,6 @@ impl<'a, S: Store> Table<'a, S> {
             self.unlock(locked);
             return Err(Trouble::NeedsLines(1));
         };
-        self.store.disown(new);
         let (count_after, rest) = (desk.own_count().wrapping_add(1), line.link().load(Relaxed));
         desk.announce(Claim { new, rest, count_after, ..Claim::new(Step::Extend, locked.bucket) });
         // Release: not before it was announced.

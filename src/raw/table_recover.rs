@@ -130,6 +130,11 @@ impl<'a, S: Store> Table<'a, S> {
 
     /// Settles one desk, whose owner is dead or done for good. By one at a time.
     pub(crate) fn settle_desk(&self, desk: &Desk) {
+        // Who died in getting a line has it in hand and as the first spare one. Whoever gets the desk may use it at once,
+        // and the hand may be reaped later. All others were out of hand before the next one was got.
+        if desk.spare() != 0 {
+            self.store.disown(desk.spare());
+        }
         if let Some(claim) = desk.claim() {
             self.settle_claim(desk, claim);
             desk.done();

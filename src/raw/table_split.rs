@@ -144,7 +144,6 @@ impl<'a, S: Store> Splitter<'a, '_, S> {
         for have in 0..lines {
             let missing = Trouble::NeedsLines((lines - have) as u32);
             let line = self.table.store.chained(rest).filter(|_| rest != 0).ok_or(missing)?;
-            self.table.store.disown(rest);
             rest = line.link().load(Relaxed);
         }
         Ok(Spares { first, rest })

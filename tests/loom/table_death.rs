@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use mutirao::participant::{Liveness, ParticipantId};
-use mutirao::raw::blocks::{self, BlockState};
+use mutirao::raw::blocks::{self, BlockRef, BlockState, BlockWord, Hand};
 use mutirao::raw::table_change::Slot;
 use mutirao::raw::table_line::{PairLine, RecordLine};
 use mutirao::raw::table_word::{Line, Word};
 use mutirao::sync::Ordering::Relaxed;
 
 use crate::support::{Fate, LIVES, MORE, every_step, every_step_reordered};
-use crate::table_harness::{FIRST_BLOCK, Ours, Stage};
+use crate::table_harness::{FIRST_BLOCK, Ours, Stage, prepare};
 
 type Records = Stage<RecordLine>;
 
@@ -188,4 +188,53 @@ fn table_inserter_dies_among_three() {
 fn table_inserter_dies_behind_a_remover() {
     let marks = every_step(Some(0), &seen_among_three(true), |fate| among_three(true, fate));
     assert!(MORE || marks.contains("table: a dead insertion counts"));
+}
+
+/// Somebody dies in getting a spare line. Another gets the desk, and the line into a chain, while the dead one's hand is reaped.
+#[test]
+fn table_line_in_a_dead_hand_is_used() {
+    let full = vec![(2, 20), (4, 40), (6, 60)];
+    let more = [&full[..], &[(8, 80)]].concat();
+    every_step_reordered(Some(1), 4, &[full, more], |fate| {
+        let stage: Arc<Stage<PairLine>> = Stage::new(0);
+        prepare(&stage, &[(2, 20), (4, 40), (6, 60)]);
+        let (hand, word) = (Arc::new(Hand::new()), &stage.line_words[0]);
+        word.store(BlockWord::free(0).bits(), Relaxed);
+        let ours = hand.clone();
+        let getter = stage.act(1, fate, move |of| {
+            let (word, me) = (&of.stage.line_words[0], of.life.me());
+            ours.announce(BlockRef { unit: 1, generation: 1 }, 0);
+            blocks::hold(word, me, 1);
+            ours.set_place(1);
+            blocks::enliven(word, me, 1);
+            of.table().add_spare(of.desk(), 1).expect("a line");
+            ours.clear();
+            assert!(of.put(8, 80));
+        });
+        let died = getter.join().unwrap().is_none();
+        let heir = stage.act(2, LIVES, move |of| {
+            let (table, desk) = (of.table(), &of.stage.desks[0]);
+            if died && table.take_desk(of.life, 0..1).expect("nobody else settles").is_some() {
+                let locked = table.lock(of.life, 8).expect("whoever had it is dead");
+                let (line, link) = (locked.line, locked.line.link().load(Relaxed));
+                match link {
+                    0 => _ = table.extend(desk, locked, line, |line, slot| line.fill(slot, 8, 80)),
+                    _ => table.unlock(locked),
+                }
+            }
+        });
+        let reaper = stage.act(3, LIVES, move |of| {
+            if died {
+                let (dead, desks) = (ParticipantId::new(1).unwrap(), &of.stage.desks);
+                let refers =
+                    |_, _| desks.iter().any(|desk| desk.has_spare(1)) || desks.iter().any(|desk| desk.names(1));
+                hand.reap(dead, |_| Some(&of.stage.line_words[0]), refers);
+            }
+        });
+        heir.join().unwrap();
+        reaper.join().unwrap();
+        let is_linked = stage.buckets[0].link().load(Relaxed) == 1;
+        assert_eq!(blocks::look(word).is_free(), !is_linked, "in a chain and free, or neither");
+        stage.end()
+    });
 }
