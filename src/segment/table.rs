@@ -265,7 +265,6 @@ impl<L: Kept> Inner<L> {
             if entries <= self.shelf.plan.bucket.load(next) {
                 break;
             }
-            self.shelf.prefetch_to_split(next + 1);
             match splitter.split(&self.body, desk) {
                 Ok(()) => self.make_ahead(next),
                 Err(Trouble::NoRoom) => self.make_piece(next)?,
@@ -273,6 +272,9 @@ impl<L: Kept> Inner<L> {
                 Err(trouble) => return Err(error_of(trouble)),
             }
         }
+        // What is split next time may come meanwhile, all of it at once.
+        let next = splitter.next();
+        (next..next + HINT_EACH / self.shelf.plan.bucket.load(1)).for_each(|child| self.shelf.prefetch_to_split(child));
         Ok(())
     }
 
