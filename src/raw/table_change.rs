@@ -66,7 +66,7 @@ impl<'a, S: Store> Table<'a, S> {
     #[inline(always)]
     pub fn lock_near(&self, life: &impl Liveness, hash: u64) -> Option<Locked<'a, S::Line>> {
         let (bucket, line) = self.near(hash)?;
-        self.lock_as_seen(life, bucket, (line, Word::mine(line)))
+        self.lock_line(life, bucket, line)
     }
 
     /// The bucket that is guessed for a hash, and its line.
@@ -76,16 +76,10 @@ impl<'a, S: Store> Table<'a, S> {
         Some((bucket, self.store.bucket_near(bucket)?))
     }
 
-    /// As [`lock_near`](Self::lock_near), of a bucket that was looked at, if nobody changed it since: what was found there
-    /// is there now, and what was read of a record that it refers to is what stands in it.
+    /// As [`lock_near`](Self::lock_near), of a bucket that was looked up.
     #[inline(always)]
-    pub fn lock_as_seen(
-        &self,
-        life: &impl Liveness,
-        bucket: u64,
-        (line, word): (&'a S::Line, Word<S::Line>),
-    ) -> Option<Locked<'a, S::Line>> {
-        let me = life.me();
+    pub fn lock_line(&self, life: &impl Liveness, bucket: u64, line: &'a S::Line) -> Option<Locked<'a, S::Line>> {
+        let (word, me) = (Word::mine(line), life.me());
         if word.is_locked() || !self.take(me, line, word) {
             return None;
         }

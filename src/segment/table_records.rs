@@ -7,14 +7,13 @@ use crate::raw::table::Trouble;
 use crate::raw::table_change::{Slot, Spot};
 use crate::raw::table_desk::Leaving;
 use crate::raw::table_line::RecordLine;
-use crate::raw::table_word::Word;
 use crate::segment::access;
 use crate::segment::allocate::InHand;
 use crate::segment::arena::Found;
 use crate::segment::body::Body;
 use crate::segment::plain;
 use crate::segment::table::{Inner, Put, Table, When, unit_of};
-use crate::segment::table_lookup::{NEAR, Wanted, candidates};
+use crate::segment::table_lookup::{NEAR, Wanted, candidates, first_candidate};
 use crate::segment::table_reap::Key;
 use crate::segment::table_shelf::{Record, error_of, tag_of};
 use crate::sync::{AtomicU64, Ordering::Relaxed, fence};
@@ -122,39 +121,39 @@ impl Table<RecordLine> {
         if let Some((bucket, line)) = near
             && let Some(desk) = inner.desks.own(&inner.shelf.desks)
         {
-            let word = Word::look(line);
-            let found = candidates(line, hash, word.occupied());
-            if found == 0 {
-                if when.allows(None)
-                    && let Some(locked) = machine.lock_as_seen(life, bucket, (line, word))
-                {
-                    if let Some(at) = machine.free_near(&locked, hash) {
-                        block.set_place(inner.place(Key::Record));
-                        machine.insert(desk, locked, &at, |line, slot| line.fill(slot, tag_of(hash), unit));
-                        block.published();
-                        inner.after_insert(desk);
-                        return Ok(Put::Inserted);
-                    }
-                    machine.unlock(locked);
-                }
-            } else {
-                let at = Slot { line, link: 0, slot: found.trailing_zeros() };
-                let leaves = line.follow(at.slot);
+            let mut foreseen = None;
+            if let Some(leaves) = first_candidate(line, hash) {
                 if !is_prepared {
                     // It will probably leave: its key is compared, its block is freed, and the next record is written there.
                     inner.shelf.prefetch_unit(leaves, (8 + (key.len() + value.len()) as u64).min(NEAR));
                 }
-                let foreseen = inner.arena().ok().and_then(|arena| arena.foresee(leaves.into()));
-                if match (when, old.as_deref_mut()) {
-                    (When::Always, None) => inner.shelf.has_key_near(leaves, key),
-                    (when, old) => inner.is_as_expected((leaves, key), when, old),
-                } && let Some(locked) = machine.lock_as_seen(life, bucket, (line, word))
+                foreseen = inner.arena().ok().and_then(|arena| arena.foresee(leaves.into()));
+            }
+            if let Some(locked) = machine.lock_line(life, bucket, line) {
+                let found = candidates(line, hash, locked.word().occupied());
+                if found == 0
+                    && when.allows(None)
+                    && let Some(at) = machine.free_near(&locked, hash)
+                {
+                    block.set_place(inner.place(Key::Record));
+                    machine.insert(desk, locked, &at, |line, slot| line.fill(slot, tag_of(hash), unit));
+                    block.published();
+                    inner.after_insert(desk);
+                    return Ok(Put::Inserted);
+                }
+                let at = Slot { line, link: 0, slot: found.trailing_zeros() };
+                if found != 0
+                    && match (when, old.as_deref_mut()) {
+                        (When::Always, None) => inner.shelf.has_key_near(line.follow(at.slot), key),
+                        (when, old) => inner.is_as_expected((line.follow(at.slot), key), when, old),
+                    }
                 {
                     block.set_place(inner.place(Key::Record));
                     let leaving = machine.exchange(desk, locked, &at, unit, RecordLine::refer);
                     publish_instead(&mut block, leaving, foreseen);
                     return Ok(Put::Replaced(()));
                 }
+                machine.unlock(locked);
             }
         }
         self.put_anyhow((key, hash), (block, unit), when, old)

@@ -66,9 +66,9 @@ fn table_record_is_read_whole() {
     });
 }
 
-/// A record goes, and another key's comes into its slot and its block: whoever saw the first one replaces no other.
+/// A record goes, and another key's comes into its slot and its block: whoever replaces the first one replaces no other.
 #[test]
-fn table_record_is_replaced_as_it_was_seen() {
+fn table_record_is_replaced_by_its_key() {
     outcomes(Some(1), &[vec![(6, 60)], vec![(4, 41), (6, 60)]], || {
         let stage: Arc<Stage<RecordLine>> = Stage::new(0);
         {

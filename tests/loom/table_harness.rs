@@ -364,24 +364,20 @@ impl Ours<'_, RecordLine> {
         let word = &self.stage.blocks[unit as usize - FIRST_BLOCK].word;
         let enliven = || blocks::enliven(word, self.life.me(), blocks::look(word).generation());
         let fill = |line: &RecordLine, slot| line.fill(slot, 0, unit);
-        // As the segment does it: it looks first, and locks what it saw.
-        if let Some((bucket, line)) = table.near(key) {
-            let word = Word::look(line);
-            let found = line.find(0, word.occupied());
+        // As the segment does it, straight.
+        if let Some((bucket, line)) = table.near(key)
+            && let Some(locked) = table.lock_line(self.life, bucket, line)
+        {
+            let found = line.find(0, locked.word().occupied());
             let at = Slot { line, link: 0, slot: found.trailing_zeros() };
-            if (found == 0 || wanted.meets(line, at.slot))
-                && let Some(locked) = table.lock_as_seen(self.life, bucket, (line, word))
-            {
-                enliven();
-                if found != 0 {
-                    assert!(wanted.meets(line, at.slot), "another record than that which was seen");
-                    table.exchange(self.desk(), locked, &at, unit, RecordLine::refer);
-                    return table.let_leave(self.desk());
-                }
-                if let Some(at) = table.free_near(&locked, key) {
-                    return table.insert(self.desk(), locked, &at, fill);
-                }
-                table.unlock(locked);
+            enliven();
+            if found != 0 && wanted.meets(line, at.slot) {
+                table.exchange(self.desk(), locked, &at, unit, RecordLine::refer);
+                return table.let_leave(self.desk());
+            }
+            match table.free_near(&locked, key) {
+                Some(at) if found == 0 => return table.insert(self.desk(), locked, &at, fill),
+                _ => table.unlock(locked),
             }
         }
         let locked = table.lock(self.life, key).expect("a living owner unlocks");
