@@ -76,14 +76,14 @@ impl Pages<'_> {
 
     /// The first place where `pages` pages in a row are free. Under the lock.
     pub fn find(&self, pages: u32) -> Option<u64> {
-        self.find_at(self.skip_taken(Hops::ALL), pages, Hops::ALL).ok()
+        self.find_from(self.skip_taken(Hops::ALL), pages, Hops::ALL).ok()
     }
 
     /// A place where `pages` pages in a row are free: one near the start, or near `from`, where the look before stopped.
     /// Under the lock.
     pub fn find_near(&self, pages: u32, from: u64, hops: Hops) -> Result<u64, Stopped> {
         let hops = Hops(hops.0.saturating_add(pages));
-        self.find_at(self.skip_taken(hops), pages, hops).or_else(|_| self.find_at(from, pages, hops))
+        self.find_from(self.skip_taken(hops), pages, hops).or_else(|_| self.find_from(from, pages, hops))
     }
 
     /// The first page that may be free, noted.
@@ -101,7 +101,8 @@ impl Pages<'_> {
         page
     }
 
-    fn find_at(&self, mut page: u64, pages: u32, hops: Hops) -> Result<u64, Stopped> {
+    /// The first place at `page` or behind it where `pages` pages in a row are free, as far as the look goes. Under the lock.
+    pub fn find_from(&self, mut page: u64, pages: u32, hops: Hops) -> Result<u64, Stopped> {
         let (pages, mut row) = (u64::from(pages.max(1)), 0);
         for _ in 0..hops.0 {
             match self.state(page) {

@@ -52,7 +52,9 @@ pub struct PagesHeader {
     pub(crate) low: AtomicU64,
     /// Above all generations in free pages. Under the lock.
     generations: AtomicU64,
-    _reserved_2: [AtomicU64; 13],
+    /// How often pages became free, wrapping. Under the lock.
+    returns: AtomicU64,
+    _reserved_2: [AtomicU64; 12],
     /// For each class, one page more than the head of a run that somebody freed a block in. Hints.
     hints: [AtomicU64; CLASSES_MAX],
 }
@@ -172,7 +174,8 @@ impl PagesHeader {
             _reserved_1: AtomicU32::new(0),
             low: AtomicU64::new(0),
             generations: AtomicU64::new(0),
-            _reserved_2: [(); 13].map(|()| AtomicU64::new(0)),
+            returns: AtomicU64::new(0),
+            _reserved_2: [(); 12].map(|()| AtomicU64::new(0)),
             hints: [(); CLASSES_MAX].map(|()| AtomicU64::new(0)),
         }
     }
@@ -193,6 +196,15 @@ impl PagesHeader {
         if let Some(hint) = self.hints.get(class as usize) {
             hint.store(page.saturating_add(1), Relaxed);
         }
+    }
+
+    /// How often pages became free, wrapping: another number than before is news for who looked for some in vain.
+    pub fn returns(&self) -> u64 {
+        self.returns.load(Relaxed)
+    }
+
+    fn note_return(&self) {
+        self.returns.store(self.returns().wrapping_add(1), Relaxed);
     }
 
     /// The generation from which blocks in newly taken pages count. Under the lock.
@@ -311,6 +323,7 @@ impl Pages<'_> {
         if page < self.header.low.load(Relaxed) {
             self.set_low(page);
         }
+        self.header.note_return();
     }
 
     /// Frees what a dead holder of the lock left half taken or half given back. Under the lock, over all pages that
@@ -318,6 +331,7 @@ impl Pages<'_> {
     pub fn repair(&self) -> u64 {
         mark("pages: repaired");
         self.set_low(0);
+        self.header.note_return();
         let (mut page, mut freed) = (0, 0);
         while let Some(word) = self.word(page) {
             match PageWord(word.load(Relaxed)).state() {
@@ -402,7 +416,7 @@ mod tests {
         assert_eq!((pages.find(1), pages.run_around(4)), (None, Some((2, run(3)))));
         pages.give_back(2, run(3));
         assert_eq!((pages.find(4), pages.find(3), pages.run_around(3)), (None, Some(2), None));
-        assert_eq!(pages.next_run(1), Some((5, run(3))));
+        assert_eq!((pages.next_run(1), header.returns()), (Some((5, run(3))), 1));
         pages.give_back(0, run(2));
         pages.give_back(5, run(3));
         assert_eq!(pages.find(8), Some(0));

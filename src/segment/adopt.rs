@@ -12,7 +12,11 @@ use crate::segment::seats::{Current, Seated};
 use crate::segment::spans::{self, Cut, WORDS};
 use crate::sync::AtomicU64;
 
-/// Runs that are looked at for free blocks before new pages are taken.
+/// Runs that are met before free pages are taken.
+const FEW: u32 = 256;
+/// Runs that are met before the file grows: what that takes is worth it.
+const MANY: u32 = 1 << 14;
+/// Of these, runs whose blocks are looked at.
 const LOOKS: u32 = 256;
 
 /// Answers about lives that were asked for lately: a walk over runs meets the same few owners again and again.
@@ -48,7 +52,7 @@ impl<'a, L: Liveness> Asked<'a, L> {
 pub(in crate::segment) enum Search {
     /// A few, and only where somebody says that it is worth it.
     Few,
-    /// A few, and more pages at the end of the file.
+    /// Many, where somebody says so, and then more pages at the end of the file.
     Grow,
     /// All of them.
     All,
@@ -65,8 +69,8 @@ impl Arena {
     ) -> bool {
         let pages = self.pages();
         let mut asked = Asked::new(life);
-        let hint = pages.header.hint(class);
-        let in_vain = self.rover.in_vain(class, hint.map_or(0, |page| page + 1));
+        let (hint, round) = (pages.header.hint(class), self.rover.runs(class));
+        let in_vain = round.in_vain(hint.map_or(0, |page| page + 1));
         if let Some(page) = hint
             && let Some(run) = pages.run(page)
             && run.class == class
@@ -76,29 +80,36 @@ impl Arena {
         {
             return true;
         }
-        let (most, hops) = match search {
-            Search::All => (u32::MAX, Hops::ALL),
-            // Once round without news is enough; not all news is told.
-            Search::Few | Search::Grow if in_vain > self.growth.committed() && !in_vain.is_multiple_of(8) => {
-                self.rover.passed(class, 1, false);
+        let is_done = in_vain > self.growth.committed();
+        let (most, mut looks, hops) = match search {
+            Search::All => (u32::MAX, u32::MAX, Hops::ALL),
+            // Once round without news is enough; not all news is told, so now and then a few are looked at.
+            Search::Few if !is_done || in_vain.is_multiple_of(8) => (FEW, LOOKS, Hops(4 * FEW)),
+            Search::Grow if !is_done => (MANY, LOOKS, Hops(4 * FEW)),
+            Search::Few => {
+                round.went(1, round.at(), false);
                 return false;
             }
-            Search::Few | Search::Grow => (LOOKS, Hops(4 * LOOKS)),
+            Search::Grow => return false,
         };
-        let mut walk = Walk::new(if search == Search::All { 0 } else { self.rover.at() });
-        // Each look is one, so that going on from an end of the walk counts too.
+        let mut walk = Walk::new(if search == Search::All { 0 } else { round.at() });
+        // Each search is one, so that going on from an end of the walk counts too.
         let (mut passed, mut found) = (1, false);
         for _ in 0..most {
-            let Some((page, run)) = walk.next(&pages, hops) else { break };
-            passed += u64::from(run.pages);
+            let from = walk.at;
+            let next = walk.next(&pages, hops);
+            passed += walk.at.saturating_sub(from);
+            let Some((page, run)) = next else { break };
             let is_worth_it = run.class == class && (search == Search::All || run.is_spare || run.owner.is_some());
-            if is_worth_it && asked.is_left(run.owner) && self.adopt(life, seated, page, run, search) {
-                found = true;
-                break;
+            if is_worth_it && asked.is_left(run.owner) {
+                found = self.adopt(life, seated, page, run, search);
+                looks -= 1;
+                if found || looks == 0 {
+                    break;
+                }
             }
         }
-        self.rover.go_on(walk.at);
-        self.rover.passed(class, passed, found);
+        round.went(passed, walk.at, found);
         found
     }
 

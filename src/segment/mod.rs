@@ -17,6 +17,7 @@ pub(crate) mod cells;
 pub(crate) mod entry;
 pub(crate) mod fixed;
 pub(crate) mod foreign;
+pub(crate) mod free_pages;
 pub(crate) mod growth;
 pub(crate) mod handoff;
 pub(crate) mod header;
@@ -67,5 +68,7 @@ pub use self::watcher::without_watcher;
 
 #[cfg(test)]
 mod arena_tests;
+#[cfg(test)]
+mod table_again_tests;
 #[cfg(test)]
 mod table_tests;

@@ -1,33 +1,33 @@
 //! Where an arena's runs come from, and where they go: the slow half of the allocator.
 //!
 //! A seat whose run is used up looks, in this order, for one that somebody left and in which blocks became free again; for free
-//! pages; for runs that are wholly free and give their pages back; for more pages at the end of the file. Runs of dead
-//! participants are like those that somebody left. Of each it looks at a few, from where the look before ended, because an
-//! arena may have more runs than one call has time for; only who would have to say that there is no memory looks at all.
+//! pages (`free_pages.rs`); for both further away; for runs that are wholly free and give their pages back; for more pages at
+//! the end of the file. Runs of dead participants are like those that somebody left.
 //!
-//! Pages change hands under the lock of the arena. A holder who died left at worst a run half written, which the
-//! next one frees (`Pages::repair`), over all pages that the file has by then.
+//! An arena may have more runs than one call has time for. So at first it looks at a few, from where the look before ended;
+//! before the file grows at many, unless it went all the way round in vain and there was no news since (`rover.rs`); and only
+//! who would have to say that there is no memory looks at all.
 
 use crate::deadline::Deadline;
 use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;
 use crate::raw::blocks::{BlockWord, GENERATION_MASK};
-use crate::raw::lock::{Acquired, RawLock, Refused};
-use crate::raw::page_search::{Hops, Stopped, Walk};
+use crate::raw::page_search::{Hops, Walk};
 use crate::raw::pages::{Run, WHOLE};
 use crate::segment::adopt::{Asked, Search};
 use crate::segment::arena::Arena;
+use crate::segment::free_pages::Where;
 use crate::segment::layout::PAGE;
 use crate::segment::seats::{Current, SEATS, Seated};
 use crate::segment::spans::{self, CLASSES, Cut, WORDS};
-use crate::sync::{AtomicU64, Ordering::Relaxed, Patience, fence};
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 use crate::sys::clock;
 use std::time::Duration;
 
-/// How far one look for free pages goes.
-const HOPS: Hops = Hops(64);
-/// How much further it goes before the file grows, for each page that it would grow by.
-const HOPS_A_PAGE: u32 = 32;
+/// Parts of the way round all pages on which free ones are looked for before the file grows.
+const PARTS: u32 = 16;
+/// Who needs many pages goes further: a part for so many pages.
+const PAGES_A_PART: u32 = 8;
 /// Runs that are looked at for whether nothing is in them, each time the file grows: words one behind the other, and of few
 /// runs more than that.
 const RUNS: u32 = 2048;
@@ -35,15 +35,6 @@ const RUNS: u32 = 2048;
 const GIVEN_BACK: u32 = 128;
 /// How long a call that frees waits for its turn at the pages. It has no deadline of its own.
 const SOON: Duration = Duration::from_millis(20);
-
-/// The lock of the arena, held.
-struct Locked<'a>(&'a RawLock);
-
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        self.0.release(false);
-    }
-}
 
 impl Arena {
     /// Gives the seat a run of this class in which a block is free. If there is none, what the dead had is given back first.
@@ -65,15 +56,18 @@ impl Arena {
         if let Some(old) = seated.take_run(class) {
             self.leave_run(life, class, old.page, deadline)?;
         }
-        if self.adopt_any(life, seated, class, Search::Few) {
+        let usual = spans::pages_of(class);
+        if self.adopt_any(life, seated, class, Search::Few)
+            || self.take_span(life, seated, class, usual, Search::Few, deadline)?
+            || self.adopt_any(life, seated, class, Search::Grow)
+        {
             return Ok(());
         }
-        let usual = spans::pages_of(class);
         let mut taken = self.take_span(life, seated, class, usual, Search::Grow, deadline);
         for round in 0..3 {
             match taken {
                 Err(error) if error.is_out_of_memory() => {}
-                other => return other,
+                other => return other.map(|_| ()),
             }
             if self.adopt_any(life, seated, class, Search::All) {
                 return Ok(());
@@ -88,10 +82,10 @@ impl Arena {
                 }
             };
         }
-        if self.adopt_any(life, seated, class, Search::All) { Ok(()) } else { taken }
+        if self.adopt_any(life, seated, class, Search::All) { Ok(()) } else { taken.map(|_| ()) }
     }
 
-    /// A new run for the seat.
+    /// A new run for the seat. False: a few looks found none.
     fn take_span<L: Liveness>(
         &self,
         life: &L,
@@ -100,7 +94,7 @@ impl Arena {
         pages: u32,
         search: Search,
         deadline: Deadline,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let run = Run { pages, class, owner: Some(life.me()), is_spare: false };
         let cut = Cut::of(run).ok_or_else(|| Error::corrupt("the arena", "a run without blocks"))?;
         let lay_out = |page: u64, base: u64| {
@@ -109,9 +103,15 @@ impl Arena {
             words.iter().for_each(|word| word.store(free, Relaxed));
             Ok(())
         };
-        let page = self.take_run(life, seated, run, cut.size, (search, deadline), lay_out)?;
+        let page = match search {
+            Search::Few => self.take_free(life, run, Where::Near, deadline, lay_out)?,
+            Search::Grow | Search::All => {
+                Some(self.take_run(life, seated, run, cut.size, (search, deadline), lay_out)?)
+            }
+        };
+        let Some(page) = page else { return Ok(false) };
         seated.set_run(class, Current { page, next: 0, found: 0, is_usual: pages == spans::pages_of(class) });
-        Ok(())
+        Ok(true)
     }
 
     /// Takes a run, from wherever pages are to be had. `lay_out` writes what is in it before anybody can find it; it
@@ -125,7 +125,7 @@ impl Arena {
         (search, deadline): (Search, Deadline),
         mut lay_out: impl FnMut(u64, u64) -> Result<()>,
     ) -> Result<u64> {
-        if let Some(page) = self.take_free(life, run, HOPS, deadline, &mut lay_out)? {
+        if let Some(page) = self.take_free(life, run, Where::Near, deadline, &mut lay_out)? {
             return Ok(page);
         }
         let known = self.growth.committed();
@@ -134,99 +134,30 @@ impl Arena {
         }
         // What it takes to add pages is worth as long a look at those that there are.
         self.give_back_unused(life, RUNS, deadline)?;
-        let further = Hops(HOPS_A_PAGE.saturating_mul(run.pages.max(HOPS.0)));
-        if let Some(page) = self.take_free(life, run, further, deadline, &mut lay_out)? {
-            return Ok(page);
+        for _ in 0..PARTS.max(run.pages / PAGES_A_PART) {
+            if self.is_in_vain(run.pages) {
+                break;
+            }
+            if let Some(page) = self.take_free(life, run, Where::Round, deadline, &mut lay_out)? {
+                return Ok(page);
+            }
         }
         // Others may take what we add. Whoever does so got memory; bounded all the same.
         for round in 0..16 {
-            let mut hops = HOPS;
+            let mut look = Where::Near;
             if let Err(error) = self.grow(run.pages, bytes) {
                 if round > 0 || search != Search::All || !error.is_out_of_memory() {
                     return Err(error);
                 }
                 self.empty_seats(life, Some(seated), deadline)?;
                 self.give_back_unused(life, u32::MAX, deadline)?;
-                hops = Hops::ALL;
+                look = Where::All;
             }
-            if let Some(page) = self.take_free(life, run, hops, deadline, &mut lay_out)? {
+            if let Some(page) = self.take_free(life, run, look, deadline, &mut lay_out)? {
                 return Ok(page);
             }
         }
         Err(self.out_of_memory(bytes))
-    }
-
-    /// Takes a run from the free pages that there are, as far as the look goes.
-    fn take_free<L: Liveness>(
-        &self,
-        life: &L,
-        run: Run,
-        hops: Hops,
-        deadline: Deadline,
-        mut lay_out: impl FnMut(u64, u64) -> Result<()>,
-    ) -> Result<Option<u64>> {
-        let _locked = self.lock(life, deadline)?;
-        let pages = self.pages();
-        let page = match pages.find_near(run.pages, self.finder.load(Relaxed), hops) {
-            Ok(page) => page,
-            Err(Stopped(at)) => {
-                self.finder.store(at, Relaxed);
-                return Ok(None);
-            }
-        };
-        let base = pages.header.generations();
-        // Who still reads these pages as what they were sees, with a word that is written now, that they were given up.
-        fence(crate::order!(page_lay_out, Release));
-        self.growth.place::<AtomicU64>(page * PAGE)?.store(base, Relaxed);
-        lay_out(page, base)?;
-        pages.take(page, run);
-        self.finder.store(page + u64::from(run.pages), Relaxed);
-        Ok(Some(page))
-    }
-
-    /// More pages at the end: as many as are needed, and up to the end of a step.
-    fn grow(&self, pages: u32, bytes: u64) -> Result<u64> {
-        let now = self.growth.refresh()?;
-        let missing = u64::from(pages).saturating_sub(self.pages().free_at_end(pages.into())).max(1);
-        if now + missing > self.growth.pages_max() {
-            return Err(self.out_of_memory(bytes));
-        }
-        let grown = self.growth.grow(now + missing)?;
-        self.finder.store(now + missing - u64::from(pages), Relaxed);
-        Ok(grown)
-    }
-
-    /// Makes `part` of the memory that a block of so many bytes will want at the end of the pages, unless that much is free
-    /// there: who needs large blocks again and again pays for them little by little. A hint.
-    #[cold]
-    pub(crate) fn make_ahead(&self, bytes: u64, part: u64) {
-        let Some(pages) = spans::whole_pages(bytes).map(u64::from) else { return };
-        let missing = pages.saturating_sub(self.pages().free_at_end(pages));
-        if missing > 0 {
-            let now = self.growth.committed();
-            let _ = self.growth.grow((now + missing.min(part.div_ceil(PAGE))).min(self.growth.pages_max()));
-        }
-    }
-
-    /// The lock, and what it guards whole.
-    fn lock<L: Liveness>(&self, life: &L, deadline: Deadline) -> Result<Locked<'_>> {
-        let lock = self.pages().header.lock_field();
-        let what = "the turn at the pages of the segment";
-        match lock.acquire(life, &mut Patience::new(deadline)) {
-            Ok(Acquired::Clean) => Ok(Locked(lock)),
-            Ok(Acquired::AfterDeath) => {
-                // The dead one may have known of more pages than we did.
-                if let Err(error) = self.growth.refresh() {
-                    lock.release(true);
-                    return Err(error);
-                }
-                self.pages().repair();
-                Ok(Locked(lock))
-            }
-            Err(Refused::TimedOut | Refused::Busy) => Err(Kind::Timeout { what }.into()),
-            Err(Refused::Contended) => Err(Kind::Contended { what, rounds: 1000 }.into()),
-            Err(Refused::Corrupt) => Err(Error::corrupt("the arena", "its lock holds what no participant writes")),
-        }
     }
 
     /// Leaves a run of ours to others, or gives its pages back if nothing is in it.

@@ -394,22 +394,3 @@ fn a_table_has_as_many_buckets_as_its_entries_need_and_no_more() {
         assert_eq!(all_words(&table), (0..capacity).map(|key| (key, key)).collect());
     }
 }
-
-#[test]
-fn a_table_that_is_emptied_and_filled_again_does_not_grow() {
-    let table = records(0);
-    let committed = || table.body().attachment().arena().unwrap().usage().committed;
-    let key = |i: u64| [i.wrapping_mul(0x9e37_79b9_7f4a_7c15), i].map(u64::to_le_bytes).concat();
-    let mut sizes = Vec::new();
-    for _ in 0..12 {
-        for i in 0..25_000 {
-            table.put(&key(i), &[1; 256], When::Always, None).unwrap();
-        }
-        sizes.push(committed());
-        for i in 0..25_000 {
-            table.remove(&key(i), When::Always, None).unwrap();
-        }
-    }
-    // A step for what lay elsewhere the first time.
-    assert!(sizes.iter().all(|size| *size <= sizes[0] + (256 << 10)), "{sizes:?}");
-}
