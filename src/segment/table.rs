@@ -87,8 +87,9 @@ pub(crate) enum Put<T> {
 
 /// Insertions of a thread after which it tells the others, and looks whether there are too few buckets.
 const HINT_EACH: u64 = 32;
-/// The most buckets that are split at once.
-const SPLITS_MAX: u32 = 16;
+/// The most buckets that are split at once: half as many again as so many insertions need, because getting memory counts too,
+/// and what others could not do is made up for.
+const SPLITS_MAX: u32 = 24;
 /// The most entries that one call forgets.
 const EVICTED_MAX: u64 = 64;
 /// Spare lines that a thread keeps.

@@ -2,7 +2,7 @@
 
 use crate::segment::table::{Put, Table, When};
 use crate::segment::table_shelf::Kept;
-use crate::segment::table_tests::records;
+use crate::segment::table_tests::{records, words};
 
 /// Entries: more runs of pages than one call looks at, so that what is free has to be found all the same.
 const ENTRIES: u64 = 100_000;
@@ -26,6 +26,14 @@ fn again_and_again<L: Kept>(table: &Table<L>, put: impl Fn(u64), remove: impl Fn
     };
     let sizes: Vec<_> = (0..ROUNDS).map(round).collect();
     assert!(sizes.iter().all(|(pages, buckets)| *pages <= sizes[0].0 && *buckets == sizes[0].1), "{sizes:?}");
+}
+
+#[test]
+fn a_table_of_words_that_is_emptied_and_filled_again_does_not_grow() {
+    let table = words(0);
+    let put = |i| assert_eq!(table.put_word(nth(i), i, When::Always).unwrap(), Put::Inserted);
+    let remove = |i| assert_eq!(table.remove_word(nth(i), When::Always).unwrap(), Put::Replaced(i));
+    again_and_again(&table, put, remove);
 }
 
 #[test]

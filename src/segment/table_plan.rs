@@ -84,7 +84,7 @@ impl Bucket {
     #[inline]
     pub(crate) const fn load(self, buckets: u64) -> u64 {
         match self {
-            Self::Words => 2 * buckets,
+            Self::Words => 33 * buckets / 16,
             Self::Records => 31 * buckets / 4,
         }
     }
@@ -202,7 +202,7 @@ mod tests {
                 let options = TableOptions { bucket, hash: HashKind::Fold2, capacity, limit: 0, rows: 64 };
                 let plan = TablePlan::new(&options);
                 let first = u64::from(plan.first);
-                assert!(bucket.load(first) > capacity && bucket.load(first) < capacity + capacity / 15, "{plan:?}");
+                assert!(bucket.load(first) > capacity && bucket.load(first) < capacity + capacity / 11, "{plan:?}");
                 // Later buckets begin with a piece, where pieces are no larger than that.
                 assert!(first < 1 << 17 || piece_of(first).1 == 0);
                 let ahead = plan.split_ahead().map(|range| range.len() as u64);
