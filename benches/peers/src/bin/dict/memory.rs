@@ -10,8 +10,17 @@ use crate::ours::{Ours, Single};
 
 /// Memory of this process that is there, shared memory included.
 fn resident() -> Outcome<f64> {
+    statm(1)
+}
+
+/// What of that is shared: not what the program's own heap keeps of the values that it made.
+fn shared() -> Outcome<f64> {
+    statm(2)
+}
+
+fn statm(nth: usize) -> Outcome<f64> {
     let text = std::fs::read_to_string("/proc/self/statm")?;
-    let pages: f64 = text.split_whitespace().nth(1).ok_or("no second number")?.parse()?;
+    let pages: f64 = text.split_whitespace().nth(nth).ok_or("too few numbers")?.parse()?;
     Ok(pages * 4096.0)
 }
 
@@ -52,9 +61,9 @@ pub fn all(words: &[String]) -> Outcome<()> {
 
 /// Bytes for an entry after it was all removed and inserted again, so many times.
 fn again_of<K: Ours>(rounds: usize) -> Outcome<[f64; 3]> {
-    let before = resident()?;
+    let before = shared()?;
     let map = Single::<K>::made_for(16);
-    let bytes = || -> Outcome<f64> { Ok((resident()? - before) / ENTRIES as f64) };
+    let bytes = || -> Outcome<f64> { Ok((shared()? - before) / ENTRIES as f64) };
     share(&map, 0, 1);
     let (first, mut most) = (bytes()?, 0_f64);
     for _ in 0..rounds {
