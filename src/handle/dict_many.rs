@@ -5,8 +5,9 @@ use crate::handle::dict::Dict;
 use crate::handle::dict_bits::{Bits, Done, done};
 use crate::handle::dict_codec::{DictItem, Lookup, from_word, to_word, with_spare, word_bytes};
 use crate::handle::dict_store::{Store, Tables, mixed};
+use crate::raw::table_line::PairLine;
 use crate::segment::plain::{Full, Scratch};
-use crate::segment::table::{BATCH, Put};
+use crate::segment::table::{BATCH, Put, Table};
 use crate::segment::table_lookup::NEAR;
 use core::borrow::Borrow;
 
@@ -120,6 +121,19 @@ fn in_chunks<T: Copy>(
     }
 }
 
+/// Runs `f` with the values of up to [`BATCH`] keys.
+#[inline(always)]
+fn each_word<'q, K: DictItem, Q: Lookup<K> + ?Sized + 'q>(
+    table: &Table<PairLine>,
+    keys: impl Iterator<Item = &'q Q>,
+    mut f: impl FnMut(Option<u64>) -> Result<()>,
+) -> Result<()> {
+    let mut words = [0; BATCH];
+    let taken = words.iter_mut().zip(keys).map(|(place, key)| *place = key.word()).count();
+    let words = words.get(..taken).unwrap_or_default();
+    words.iter().zip(table.prepare(words)).try_for_each(|(&word, hash)| f(table.get_hashed(word, hash)?))
+}
+
 impl<K: DictItem, V: DictItem> Store<K, V> {
     /// Runs `f` with the bytes of up to [`BATCH`] keys.
     #[inline(always)]
@@ -163,15 +177,10 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     ) -> Result<()> {
         self.body.life()?;
         match &self.table {
-            Tables::Words(table) => {
-                let mut words = [0; BATCH];
-                let taken = words.iter_mut().zip(keys).map(|(place, key)| *place = key.word()).count();
-                let words = words.get(..taken).unwrap_or_default();
-                for (&word, hash) in words.iter().zip(table.prepare(words)) {
-                    into.push(table.get_hashed(word, hash)?.map(from_word).transpose()?);
-                }
+            Tables::Words(table) => each_word(table, keys, |word| {
+                into.push(word.map(from_word).transpose()?);
                 Ok(())
-            }
+            }),
             Tables::Records(table) => self.with_keys(keys, |keys| {
                 // Of values of several sizes, the next one is probably about as long as the one before.
                 let hashes = table.prepare(keys, self.record_near(keys, V::FIXED.unwrap_or(128)));
@@ -204,16 +213,11 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     ) -> Result<()> {
         self.body.life()?;
         match &self.table {
-            Tables::Words(table) => {
-                let mut words = [0; BATCH];
-                let taken = words.iter_mut().zip(keys).map(|(place, key)| *place = key.word()).count();
-                let words = words.get(..taken).unwrap_or_default();
-                for (&word, hash) in words.iter().zip(table.prepare(words)) {
-                    let value = table.get_hashed(word, hash)?.map(u64::to_le_bytes);
-                    f(value.as_ref().map(|bytes| &bytes[..word_bytes::<V>()]));
-                }
+            Tables::Words(table) => each_word(table, keys, |word| {
+                let value = word.map(u64::to_le_bytes);
+                f(value.as_ref().map(|bytes| &bytes[..word_bytes::<V>()]));
                 Ok(())
-            }
+            }),
             Tables::Records(table) => self.with_keys(keys, |keys| {
                 let hashes = table.prepare(keys, self.record_near(keys, V::FIXED.unwrap_or(128)));
                 for key in keys.iter().copied().zip(hashes) {

@@ -25,9 +25,9 @@ use core::fmt;
 pub(crate) struct Arena {
     pub(in crate::segment) growth: Growth,
     pub(in crate::segment) seats: Seats,
-    /// Where the search for runs that others left goes on.
+    /// Searches that go all the way round: for runs that others left, and for free pages.
     pub(in crate::segment) rover: Rover,
-    /// Where the search for free pages goes on.
+    /// Where a short look for free pages goes on.
     pub(in crate::segment) finder: AtomicU64,
     /// Where the search for runs that nothing is in goes on.
     pub(in crate::segment) sweeper: AtomicU64,
@@ -94,6 +94,7 @@ impl Arena {
     pub(crate) fn growth(&self) -> &Growth {
         &self.growth
     }
+
     #[inline]
     pub(in crate::segment) fn pages(&self) -> Pages<'_> {
         Pages { header: &self.growth.header().pages, table: self.growth.table() }
