@@ -114,8 +114,46 @@ fn records_had(records: &Records, killed: Killed, old: Option<u64>, new: Option<
     records_are_whole(records);
 }
 
-/// Enough to make the table split several times.
+/// Enough to make a table that has all that its buckets are for split several times.
 const MANY: u64 = 40;
+
+/// What the others are, and so many more.
+fn filled_up(entries: u64) -> impl Iterator<Item = u64> {
+    (100..100 + OTHERS).chain(5000..5000 + entries - OTHERS)
+}
+
+/// A table that was made for `capacity` entries and has all that its buckets are for, and how often it grew: what makes it
+/// grow stays, so that it does so each time.
+fn full_words(capacity: usize, entries: u64) -> (Words, Value<u64>) {
+    let words = Words::options().capacity(capacity).memory_bytes(8 << 20).create().unwrap();
+    filled_up(entries).for_each(|n| assert_eq!(words.insert(&n, &(n * n)).unwrap(), None));
+    (words, Value::new(0).unwrap())
+}
+
+/// The keys that are inserted this time.
+fn of_this_time(grown: &Value<u64>) -> std::ops::Range<u64> {
+    let first = 10_000 + grown.load() * MANY;
+    first..first + MANY
+}
+
+fn grow((words, grown): (Words, Value<u64>)) {
+    let keys = of_this_time(&grown);
+    begin();
+    keys.for_each(|n| _ = words.insert(&n, &n).unwrap());
+    end();
+}
+
+/// Those that were inserted before a death are there, in their order; then all are, and are as the others.
+fn words_grew((words, grown): &(Words, Value<u64>), killed: Killed) {
+    let keys = of_this_time(grown);
+    let there: Vec<_> = keys.clone().filter(|n| words.get(n).unwrap() == Some(*n)).collect();
+    assert!(there.iter().zip(keys.clone()).all(|(n, m)| *n == m), "with holes: {there:?}");
+    assert!(there.len() as u64 == MANY || killed != Killed::After);
+    words_are_whole(words);
+    keys.for_each(|n| _ = words.insert(&n, &n).unwrap());
+    words_are_whole(words);
+    grown.fetch_add(1);
+}
 
 operations! {
     dict_words_get: words_with_key,
@@ -150,16 +188,12 @@ operations! {
             assert_eq!(words.remove(&KEY).unwrap(), Some(now));
             words_are_whole(words);
         };
-    dict_words_grow: words,
-        |words| { begin(); (1000..1000 + MANY).for_each(|n| _ = words.insert(&n, &n).unwrap()); end() },
-        |words, killed| {
-            let there: Vec<_> = (1000..1000 + MANY).filter(|n| words.get(n).unwrap() == Some(*n)).collect();
-            assert!(there.iter().zip(1000..).all(|(n, m)| *n == m), "with holes: {there:?}");
-            assert!(there.len() as u64 == MANY || killed != Killed::After);
-            words_are_whole(words);
-            (1000..1000 + MANY).for_each(|n| _ = words.remove(&n).unwrap());
-            words_are_whole(words);
-        };
+    dict_words_grow: || full_words(0, 66),
+        grow,
+        words_grew;
+    dict_words_grow_from_any_number: || full_words(100, 109),
+        grow,
+        words_grew;
     dict_words_clear: words,
         |words| { begin(); words.clear().unwrap(); end() },
         |words, killed| {
@@ -194,21 +228,27 @@ operations! {
             assert_eq!(records.remove(&name(KEY)).unwrap().as_deref().map(number), Some(now));
             records_are_whole(records);
         };
-    dict_records_grow: records,
-        |records| {
-            let entries: Vec<_> = (1000..1000 + MANY).map(|n| (name(n), value(n))).collect();
+    dict_records_grow: || {
+            let records = Records::options().memory_bytes(16 << 20).create().unwrap();
+            filled_up(248).for_each(|n| assert_eq!(records.insert(&name(n), &value(n)).unwrap(), None));
+            (records, Value::new(0).unwrap())
+        },
+        |(records, grown)| {
+            let entries: Vec<_> = of_this_time(&grown).map(|n| (name(n), value(n))).collect();
             begin();
             entries.iter().for_each(|(key, value)| _ = records.insert(key, value).unwrap());
             end();
         },
-        |records, killed| {
+        |(records, grown), killed| {
+            let keys = of_this_time(grown);
             let is_there = |n: &u64| records.get(&name(*n)).unwrap().is_some_and(|value| number(&value) == *n);
-            let there: Vec<_> = (1000..1000 + MANY).filter(is_there).collect();
-            assert!(there.iter().zip(1000..).all(|(n, m)| *n == m), "with holes: {there:?}");
+            let there: Vec<_> = keys.clone().filter(is_there).collect();
+            assert!(there.iter().zip(keys.clone()).all(|(n, m)| *n == m), "with holes: {there:?}");
             assert!(there.len() as u64 == MANY || killed != Killed::After);
             records_are_whole(records);
-            (1000..1000 + MANY).for_each(|n| _ = records.remove(&name(n)).unwrap());
+            keys.for_each(|n| _ = records.insert(&name(n), &value(n)).unwrap());
             records_are_whole(records);
+            grown.fetch_add(1);
         };
     dict_records_clear: records,
         |records| { begin(); records.clear().unwrap(); end() },
@@ -250,21 +290,12 @@ operations! {
             assert_eq!(words.remove(&KEY).unwrap(), now);
             words_are_whole(words);
         };
-    dict_words_recover_growth: || (words(), Value::new(0).unwrap()),
-        |(words, deaths)| {
-            let grow = |words: Words| { begin(); (1000..1000 + MANY).for_each(|n| _ = words.insert(&n, &n).unwrap()); end() };
-            kill_at(deaths.fetch_add(37) % 700, &words, grow).unwrap();
-            begin();
-            (1000..1000 + MANY).for_each(|n| _ = words.insert(&n, &n).unwrap());
-            end();
+    dict_words_recover_growth: || (full_words(0, 66), Value::new(0).unwrap()),
+        |(full, deaths)| {
+            kill_at(deaths.fetch_add(37) % 700, &full, grow).unwrap();
+            grow(full);
         },
-        |(words, _), killed| {
-            let there = (1000..1000 + MANY).filter(|n| words.get(n).unwrap() == Some(*n)).count() as u64;
-            assert!(there == MANY || killed != Killed::After, "{there} of {MANY}");
-            words_are_whole(words);
-            (1000..1000 + MANY).for_each(|n| _ = words.remove(&n).unwrap());
-            words_are_whole(words);
-        };
+        |(full, _), killed| words_grew(full, killed);
     dict_records_recover: || (records(), Value::new(0).unwrap()),
         |(records, deaths)| {
             let replace = |records: Records| {
