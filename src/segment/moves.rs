@@ -4,9 +4,9 @@
 
 #![allow(unsafe_code)] // instructions that move more than a word at a time
 
-use crate::sync::AtomicU64;
-#[cfg(not(target_arch = "x86_64"))]
-use crate::sync::Ordering;
+#[cfg(target_arch = "x86_64")]
+use crate::sync::AtomicU8;
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 use core::mem::MaybeUninit;
 
 /// Copies of so many words are left to an instruction of the processor, which moves a line at a time: 45 GB/s where
@@ -146,6 +146,32 @@ unsafe fn move_pairs(to: *mut u8, from: *const u8, count: usize) {
     }
 }
 
+/// The longest moves that this processor has: 0 as long as nobody asked, then 1 where there are none. One word to look at,
+/// where each question to the standard library is one.
+#[cfg(target_arch = "x86_64")]
+static LONGEST: AtomicU8 = AtomicU8::new(0);
+#[cfg(target_arch = "x86_64")]
+const AVX: u8 = 2;
+#[cfg(target_arch = "x86_64")]
+const AVX_512: u8 = 3;
+
+#[cfg(target_arch = "x86_64")]
+/// What [`LONGEST`] is to say from now on.
+#[cold]
+#[inline(never)]
+fn ask_for_longest() -> u8 {
+    let longest = if std::is_x86_feature_detected!("avx512f") {
+        AVX_512
+    } else if std::is_x86_feature_detected!("avx") {
+        AVX
+    } else {
+        1
+    };
+    // Everybody finds the same.
+    LONGEST.store(longest, Relaxed);
+    longest
+}
+
 /// As wide as the moves of the C library where these are: a narrower store keeps its wider load of the same bytes waiting
 /// until everything before has happened, and then no lookup overlaps with the next one. False: nothing was moved, for there
 /// are less than four words, or no such registers.
@@ -156,30 +182,77 @@ unsafe fn move_pairs(to: *mut u8, from: *const u8, count: usize) {
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 unsafe fn try_move(to: *mut u8, from: *const u8, count: usize) -> bool {
-    let has_longest = std::is_x86_feature_detected!("avx512f");
-    if count < 4 || !has_longest && !std::is_x86_feature_detected!("avx") {
+    let longest = LONGEST.load(Relaxed);
+    if count >= 16 && longest == AVX_512 {
+        // SAFETY: 1. and 2. of this function; the processor has AVX-512; there are 128 bytes and more.
+        unsafe { move_512(to, from, 8 * count) };
+        return true;
+    }
+    if count < 4 || longest < AVX && ask_for_longest() < AVX {
         return false;
     }
-    let (mut at, end) = (0, 8 * count);
-    while has_longest && at + 128 <= end {
-        // SAFETY: 1. and 2. of this function; all 128 bytes are before the end; the processor has AVX-512.
+    // SAFETY: 1. and 2. of this function; the processor has AVX; there are 32 bytes and more.
+    unsafe { move_256(to, from, 8 * count) };
+    true
+}
+
+/// # Safety
+///
+/// 1. and 2. as of [`move_words`], of bytes; there are at least 128.
+/// 3. The processor has AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn move_512(to: *mut u8, from: *const u8, end: usize) {
+    let mut at = 0;
+    while at + 256 <= end {
+        // SAFETY: 1.-3. of this function; all 256 bytes are before the end. The registers are those whose use leaves nothing
+        //         to be cleaned up.
         unsafe {
             core::arch::asm!(
-                "vmovups zmm0, [{from} + {at}]",
-                "vmovups zmm1, [{from} + {at} + 64]",
-                "vmovups [{to} + {at}], zmm0",
-                "vmovups [{to} + {at} + 64], zmm1",
+                "vmovups zmm16, [{from} + {at}]",
+                "vmovups zmm17, [{from} + {at} + 64]",
+                "vmovups zmm18, [{from} + {at} + 128]",
+                "vmovups zmm19, [{from} + {at} + 192]",
+                "vmovups [{to} + {at}], zmm16",
+                "vmovups [{to} + {at} + 64], zmm17",
+                "vmovups [{to} + {at} + 128], zmm18",
+                "vmovups [{to} + {at} + 192], zmm19",
                 from = in(reg) from, to = in(reg) to, at = in(reg) at,
-                out("xmm0") _, out("xmm1") _,
+                out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _,
                 options(nostack, preserves_flags),
             );
         }
-        at += 128;
+        at += 256;
     }
     while at < end {
         // The last move may overlap the one before: then it moves the same bytes again.
+        let here = at.min(end - 64);
+        // SAFETY: 1.-3. of this function; there are 64 bytes before the end.
+        unsafe {
+            core::arch::asm!(
+                "vmovups zmm16, [{from} + {here}]",
+                "vmovups [{to} + {here}], zmm16",
+                from = in(reg) from, to = in(reg) to, here = in(reg) here,
+                out("zmm16") _,
+                options(nostack, preserves_flags),
+            );
+        }
+        at += 64;
+    }
+}
+
+/// # Safety
+///
+/// 1. and 2. as of [`move_words`], of bytes; there are at least 32.
+/// 3. The processor has AVX.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn move_256(to: *mut u8, from: *const u8, end: usize) {
+    let mut at = 0;
+    while at < end {
+        // The last move may overlap the one before: then it moves the same bytes again.
         let here = at.min(end - 32);
-        // SAFETY: 1. and 2. of this function; there are 32 bytes before the end; the processor has AVX.
+        // SAFETY: 1.-3. of this function; there are 32 bytes before the end.
         unsafe {
             core::arch::asm!(
                 "vmovups ymm0, [{from} + {here}]",
@@ -197,19 +270,18 @@ unsafe fn try_move(to: *mut u8, from: *const u8, count: usize) -> bool {
     unsafe {
         core::arch::asm!("vzeroupper", options(nomem, nostack, preserves_flags));
     }
-    true
 }
 
 /// Where there is no such instruction, word by word.
 #[cfg(not(target_arch = "x86_64"))]
 pub(in crate::segment) fn long_in(words: &[AtomicU64], chunks: &[[u8; 8]]) {
     let pairs = words.iter().zip(chunks);
-    pairs.for_each(|(word, chunk)| word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed));
+    pairs.for_each(|(word, chunk)| word.store(u64::from_ne_bytes(*chunk), Relaxed));
 }
 
 /// As [`long_in`], the other way.
 #[cfg(not(target_arch = "x86_64"))]
 pub(in crate::segment) fn long_out(words: &[AtomicU64], chunks: &mut [[MaybeUninit<u8>; 8]]) {
     let pairs = words.iter().zip(chunks);
-    pairs.for_each(|(word, chunk)| *chunk = word.load(Ordering::Relaxed).to_ne_bytes().map(MaybeUninit::new));
+    pairs.for_each(|(word, chunk)| *chunk = word.load(Relaxed).to_ne_bytes().map(MaybeUninit::new));
 }
