@@ -50,6 +50,7 @@ impl<K: Key> Map<K> for Dash<K> {
             self.insert(*key, *value);
         }
     }
+    #[inline(never)]
     fn run(&self, keys: &[K], first: u64, every: u64) -> u64 {
         one_by_one(
             (keys, first, every),
@@ -78,6 +79,7 @@ impl<K: Key> Map<K> for Papaya<K> {
             }
         }
     }
+    #[inline(never)]
     fn run(&self, keys: &[K], first: u64, every: u64) -> u64 {
         let pinned = self.pin();
         one_by_one(
@@ -104,6 +106,7 @@ impl<K: Key> Map<K> for Locked<K> {
             self.write().expect("whole").insert(*key, *value);
         }
     }
+    #[inline(never)]
     fn run(&self, keys: &[K], first: u64, every: u64) -> u64 {
         one_by_one(
             (keys, first, every),

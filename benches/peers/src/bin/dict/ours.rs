@@ -115,6 +115,7 @@ impl<K: Ours> Map<K> for Single<K> {
             self.0.set(&key.stored(), &K::store(*value)).expect("room");
         }
     }
+    #[inline(never)]
     fn run(&self, keys: &[K], first: u64, every: u64) -> u64 {
         one_by_one(
             (keys, first, every),
@@ -135,6 +136,7 @@ impl<K: Ours> Map<K> for Values<K> {
             self.0.insert(&key.stored(), &K::store(*value)).expect("room");
         }
     }
+    #[inline(never)]
     fn run(&self, keys: &[K], first: u64, every: u64) -> u64 {
         one_by_one(
             (keys, first, every),
@@ -157,6 +159,7 @@ impl<K: Ours> Map<K> for Batches<K> {
         let stored = |item: &(K, K::Value)| (item.0.stored(), K::store(item.1));
         self.0.insert_many(items.iter().map(stored)).expect("room");
     }
+    #[inline(never)]
     fn run(&self, keys: &[K], mut first: u64, every: u64) -> u64 {
         let mut sum = 0_u64;
         for keys in keys.chunks(BATCH) {
