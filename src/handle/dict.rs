@@ -91,7 +91,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
     #[doc(alias = "__getitem__")]
     #[inline(always)]
     pub fn get<Q: Lookup<K> + ?Sized>(&self, key: &Q) -> Result<Option<V>> {
-        self.store.with_key(key, |key| self.store.get(key))
+        self.store.get_by(key)
     }
 
     /// Runs `f` with the bytes of a value, undecoded: of plain data and of numbers their own, else what postcard made of it.
@@ -114,7 +114,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
     /// ```
     #[inline(always)]
     pub fn get_with<Q: Lookup<K> + ?Sized, R>(&self, key: &Q, f: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
-        self.store.with_key(key, |key| self.store.get_with(key, f))
+        self.store.get_with_by(key, f)
     }
 
     /// Whether the key has a value, which is not decoded.

@@ -121,6 +121,12 @@ fn in_chunks<T: Copy>(
     }
 }
 
+/// The bytes of a key, which are as many as such a key has: known to the compiler where they are compared and copied.
+#[inline(always)]
+fn known<K: DictItem>(key: &[u8]) -> Result<&[u8]> {
+    K::FIXED.map_or(Some(key), |size| key.get(..size)).ok_or_else(mixed)
+}
+
 /// Runs `f` with the values of up to [`BATCH`] keys.
 #[inline(always)]
 fn each_word<'q, K: DictItem, Q: Lookup<K> + ?Sized + 'q>(
@@ -184,7 +190,8 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
             Tables::Records(table) => self.with_keys(keys, |keys| {
                 // Of values of several sizes, the next one is probably about as long as the one before.
                 let hashes = table.prepare(keys, self.record_near(keys, V::FIXED.unwrap_or(128)));
-                for key in keys.iter().copied().zip(hashes) {
+                for (key, hash) in keys.iter().zip(hashes) {
+                    let key = (known::<K>(key)?, hash);
                     if V::FIXED.is_some() {
                         let mut room = Scratch::<V::Data>::empty();
                         let full = table.hit(key, V::FIXED, |words, _| room.fill(words));
@@ -220,7 +227,8 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
             }),
             Tables::Records(table) => self.with_keys(keys, |keys| {
                 let hashes = table.prepare(keys, self.record_near(keys, V::FIXED.unwrap_or(128)));
-                for key in keys.iter().copied().zip(hashes) {
+                for (key, hash) in keys.iter().zip(hashes) {
+                    let key = (known::<K>(key)?, hash);
                     let mut room = Scratch::<V::Data>::empty();
                     let full =
                         if V::FIXED.is_some() { table.hit(key, V::FIXED, |words, _| room.fill(words)) } else { None };
@@ -262,9 +270,8 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
             }
             Tables::Records(table) => self.with_keys(entries.clone().map(|(key, _)| key), |keys| {
                 let hashes = table.prepare_to_put(keys, self.record_near(keys, V::FIXED.unwrap_or(0)));
-                for ((key, hash), (_, value)) in keys.iter().copied().zip(hashes).zip(entries) {
-                    // All of that size: known where it is compared and copied.
-                    let key = K::FIXED.map_or(Some(key), |size| key.get(..size)).ok_or_else(mixed)?;
+                for ((key, hash), (_, value)) in keys.iter().zip(hashes).zip(entries) {
+                    let key = known::<K>(key)?;
                     let done = self.with_value(Bits::Bytes(key), value, |value| match value {
                         Bits::Bytes(value) => self.kept(done(table.set_prepared((key, hash), value)?)),
                         Bits::Word(_) => Err(mixed()),

@@ -53,13 +53,27 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
             return self.kept(done(table.put_word(key.word(), to_word(value), when.word())?).map(drop));
         }
         if K::FIXED.is_some() && V::FIXED.is_some() {
-            // Straight too: both are their own bytes.
-            let (mut no, mut none) = (Vec::new(), Vec::new());
-            let key = self.key_bytes(key, &mut no)?;
-            let value = to_bytes(value, self.value_max(key)?, &mut none, "a value")?;
-            return self.put(Bits::Bytes(key), Bits::Bytes(value), when);
+            return match when {
+                If::Always => self.set_plain(key, value),
+                when => self.put_plain(key, value, when),
+            };
         }
         self.with_key(key, |key| self.with_value(key, value, |value| self.put(key, value, when)))
+    }
+
+    /// Plain data, whatever there was: straight too, both are their own bytes. A function of its own, so that its many words
+    /// do not stand in the way of lookups beside it.
+    #[inline(never)]
+    fn set_plain<Q: Lookup<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<Done<()>> {
+        self.put_plain(key, value, If::Always)
+    }
+
+    #[inline(always)]
+    fn put_plain<Q: Lookup<K> + ?Sized>(&self, key: &Q, value: &V, when: If<'_>) -> Result<Done<()>> {
+        let (mut no, mut none) = (Vec::new(), Vec::new());
+        let key = self.key_bytes(key, &mut no)?;
+        let value = to_bytes(value, self.value_max(key)?, &mut none, "a value")?;
+        self.put(Bits::Bytes(key), Bits::Bytes(value), when)
     }
 
     /// Stores a value beside a key whatever there was, and returns that.

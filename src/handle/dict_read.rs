@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::handle::dict_bits::{Bits, Found, copy};
-use crate::handle::dict_codec::{DictItem, from_word, with_spare, word_bytes};
+use crate::handle::dict_codec::{DictItem, Lookup, from_word, is_inline, with_spare, word_bytes};
 use crate::handle::dict_store::{Store, Tables, bad_length, mixed};
 use crate::segment::handoff;
 use crate::segment::plain::{Full, Scratch};
@@ -12,22 +12,50 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     /// next lookup is a matter of how few instructions this one has.
     #[inline(always)]
     pub(crate) fn get(&self, key: Bits<'_>) -> Result<Option<V>> {
-        if self.body.is_alive() {
-            match (key, &self.table) {
-                (Bits::Word(key), Tables::Words(table)) if let Some(word) = table.hit(key, table.hash_word(key)) => {
+        match (key, &self.table) {
+            (Bits::Word(key), Tables::Words(table)) => {
+                if let Some(word) = table.straight(key) {
                     return from_word(word).map(Some);
                 }
-                (Bits::Bytes(key), Tables::Records(table)) if V::FIXED.is_some() => {
-                    let mut room = Scratch::<V::Data>::empty();
-                    let full = table.hit((key, table.hash(key)), V::FIXED, |words, _| room.fill(words));
-                    if let Some(value) = full.and_then(Full::value).and_then(V::of_data) {
-                        return Ok(Some(value));
-                    }
-                }
-                _ => {}
             }
+            (Bits::Bytes(key), Tables::Records(table)) if V::FIXED.is_some() => {
+                let mut room = Scratch::<V::Data>::empty();
+                let full = table.straight(key, V::FIXED, |words, _| room.fill(words));
+                if let Some(value) = full.and_then(Full::value).and_then(V::of_data) {
+                    return Ok(Some(value));
+                }
+            }
+            _ => {}
         }
         self.get_anyhow(key)
+    }
+
+    /// As [`get`](Self::get), of a key before it is bits. Written out, not a closure: so that it is a part of whoever calls.
+    #[inline(always)]
+    pub(crate) fn get_by<Q: Lookup<K> + ?Sized>(&self, key: &Q) -> Result<Option<V>> {
+        if is_inline::<K, V>() {
+            self.get(Bits::Word(key.word()))
+        } else if K::FIXED.is_some() {
+            self.get(Bits::Bytes(self.key_bytes(key, &mut Vec::new())?))
+        } else {
+            self.with_key(key, |key| self.get(key))
+        }
+    }
+
+    /// As [`get_with`](Self::get_with), of a key before it is bits, as [`get_by`](Self::get_by).
+    #[inline(always)]
+    pub(crate) fn get_with_by<Q: Lookup<K> + ?Sized, R>(
+        &self,
+        key: &Q,
+        f: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        if is_inline::<K, V>() {
+            self.get_with(Bits::Word(key.word()), f)
+        } else if K::FIXED.is_some() {
+            self.get_with(Bits::Bytes(self.key_bytes(key, &mut Vec::new())?), f)
+        } else {
+            self.with_key(key, |key| self.get_with(key, f))
+        }
     }
 
     /// As [`get`](Self::get), of what was not straight there.
@@ -44,7 +72,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     fn get_word_anyhow(&self, key: u64) -> Result<Option<V>> {
         self.body.life()?;
         let Tables::Words(table) = &self.table else { return Err(mixed()) };
-        table.find(key)?.map(from_word).transpose()
+        table.get_word(key)?.map(from_word).transpose()
     }
 
     #[inline(never)]
@@ -52,7 +80,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         self.body.life()?;
         let Tables::Records(table) = &self.table else { return Err(mixed()) };
         let read = |words: &[_], len: usize| (V::copy_out(words, len.min(8 * words.len())), len);
-        let found = if V::FIXED.is_some() { table.find(key, read)? } else { table.get(key, read)? };
+        let found = table.get(key, read)?;
         found.map(|(raw, len)| self.decode_raw(raw, len)).transpose()
     }
 
@@ -69,18 +97,12 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     /// Whether there is a value.
     #[inline(always)]
     pub(crate) fn contains(&self, key: Bits<'_>) -> Result<bool> {
-        if self.body.is_alive() {
-            match (key, &self.table) {
-                (Bits::Word(key), Tables::Words(table)) if table.hit(key, table.hash_word(key)).is_some() => {
-                    return Ok(true);
-                }
-                (Bits::Bytes(key), Tables::Records(table))
-                    if table.hit((key, table.hash(key)), None, |_, _| Some(())).is_some() =>
-                {
-                    return Ok(true);
-                }
-                _ => {}
+        match (key, &self.table) {
+            (Bits::Word(key), Tables::Words(table)) if table.straight(key).is_some() => return Ok(true),
+            (Bits::Bytes(key), Tables::Records(table)) if table.straight(key, None, |_, _| Some(())).is_some() => {
+                return Ok(true);
             }
+            _ => {}
         }
         match key {
             Bits::Word(key) => self.contains_word(key),
@@ -92,14 +114,14 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     fn contains_word(&self, key: u64) -> Result<bool> {
         self.body.life()?;
         let Tables::Words(table) = &self.table else { return Err(mixed()) };
-        Ok(table.find(key)?.is_some())
+        Ok(table.get_word(key)?.is_some())
     }
 
     #[inline(never)]
     fn contains_bytes(&self, key: &[u8]) -> Result<bool> {
         self.body.life()?;
         let Tables::Records(table) = &self.table else { return Err(mixed()) };
-        Ok(table.find(key, |_, _| ())?.is_some())
+        Ok(table.get(key, |_, _| ())?.is_some())
     }
 
     /// Runs `f` with the bytes of a value.
@@ -110,10 +132,9 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
             Bits::Bytes(key) => {
                 if let Tables::Records(table) = &self.table
                     && V::FIXED.is_some()
-                    && self.body.is_alive()
                 {
                     let mut room = Scratch::<V::Data>::empty();
-                    if let Some(mut full) = table.hit((key, table.hash(key)), V::FIXED, |words, _| room.fill(words)) {
+                    if let Some(mut full) = table.straight(key, V::FIXED, |words, _| room.fill(words)) {
                         return Ok(Some(f(full.bytes())));
                     }
                 }

@@ -88,6 +88,12 @@ impl KeyedHash {
         }
     }
 
+    /// The hash of a key of 8 bytes, if the kind is the usual one: else any number.
+    #[inline(always)]
+    pub fn usual_word(&self, key: u64) -> u64 {
+        self.last(self.secrets[1], key, 0, 8)
+    }
+
     /// The hash of a key of 16 bytes.
     #[inline(always)]
     pub fn pair(&self, first: u64, second: u64) -> u64 {
@@ -103,6 +109,16 @@ impl KeyedHash {
         match (self.kind, key.len()) {
             (HashKind::Fold2, 16) => self.pair(whole_word(key, 0), whole_word(key, 8)),
             (HashKind::Fold2, 8) => self.word(whole_word(key, 0)),
+            _ => self.other_bytes(key),
+        }
+    }
+
+    /// The same, if the kind is the usual one: else any number.
+    #[inline(always)]
+    pub fn usual_bytes(&self, key: &[u8]) -> u64 {
+        match key.len() {
+            16 => self.last(self.secrets[1], whole_word(key, 0), whole_word(key, 8), 16),
+            8 => self.usual_word(whole_word(key, 0)),
             _ => self.other_bytes(key),
         }
     }

@@ -35,6 +35,7 @@ pub mod table_desk;
 pub mod table_find;
 pub mod table_forget;
 pub mod table_line;
+pub mod table_lock;
 pub mod table_recover;
 pub mod table_split;
 pub mod table_word;

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
+use core::hint::select_unpredictable;
 
 use crate::order;
 use crate::raw::lock::RawLock;
@@ -199,34 +200,52 @@ impl TableHead {
     }
 }
 
-/// An [`Extent`] that was right once, for a guess that is made at each operation. Of two words: who reads them while they
-/// change guesses wrong, as everybody may.
-pub struct Seen {
-    /// The last bucket.
-    last: AtomicU64,
-    /// The largest power of two in the number of buckets.
-    half: AtomicU64,
+/// An [`Extent`] that was right once, for a guess that is made at each operation: the largest power of two in the number of
+/// buckets in the upper half, the last bucket in the lower one.
+pub struct Seen(AtomicU64);
+
+/// Where a hash belongs, as far as known.
+#[derive(Clone, Copy)]
+pub struct Guess {
+    /// The bucket.
+    pub bucket: u64,
+    /// How many bits of the hash decided on it.
+    pub bits: u32,
 }
 
 impl Seen {
     /// This one.
     pub fn new(extent: Extent) -> Self {
-        Self { last: AtomicU64::new(extent.buckets() - 1), half: AtomicU64::new(1 << extent.level()) }
+        Self(AtomicU64::new(Self::pack(extent)))
+    }
+
+    fn pack(extent: Extent) -> u64 {
+        1 << extent.level() << 32 | (extent.buckets() - 1)
     }
 
     fn note(&self, extent: Extent) {
-        self.last.store(extent.buckets() - 1, Relaxed);
-        self.half.store(1 << extent.level(), Relaxed);
+        self.0.store(Self::pack(extent), Relaxed);
+    }
+
+    /// Where a hash belongs, as far as known.
+    #[inline(always)]
+    pub fn guess(&self, hash: u64) -> Guess {
+        let seen = self.0.load(Relaxed);
+        let (last, half) = (seen & 0xffff_ffff, seen >> 32);
+        let bucket = hash & (2 * half).wrapping_sub(1);
+        // Behind the last one: then the half of it. No branch, whose outcome would be as random as the hash. And one bit
+        // more decides where that many buckets are there.
+        let is_split = bucket | half <= last;
+        Guess {
+            bucket: select_unpredictable(bucket > last, bucket.wrapping_sub(half), bucket),
+            bits: half.trailing_zeros() + u32::from(is_split),
+        }
     }
 
     /// The bucket of a hash, as far as known.
     #[inline(always)]
     pub fn bucket(&self, hash: u64) -> u64 {
-        let half = self.half.load(Relaxed);
-        let bucket = hash & half.wrapping_mul(2).wrapping_sub(1);
-        // All ones if the bucket is behind the last one: no branch, whose outcome would be as random as the hash.
-        let is_behind = (self.last.load(Relaxed).wrapping_sub(bucket) as i64 >> 63) as u64;
-        bucket.wrapping_sub(half & is_behind)
+        self.guess(hash).bucket
     }
 }
 
@@ -279,5 +298,24 @@ impl fmt::Debug for TableHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let grown = self.grown.load(Relaxed);
         write!(f, "TableHead({grown} buckets more, about {} entries)", self.hint())
+    }
+}
+
+#[cfg(all(test, not(mutirao_model)))]
+mod tests {
+    use super::Seen;
+    use crate::raw::table_word::Extent;
+
+    #[test]
+    fn what_is_guessed_is_right_as_long_as_there_are_so_many_buckets() {
+        for buckets in (1..70).chain([(1 << 31) - 1, 1 << 31]) {
+            let (extent, seen) = (Extent::new(buckets), Seen::new(Extent::new(1)));
+            seen.note(extent);
+            for hash in (0..500).chain([u64::MAX, u64::MAX / 3, 1 << 31, (1 << 31) - 1, 1 << 30]) {
+                let guess = seen.guess(hash);
+                assert_eq!(guess.bucket, extent.bucket(hash), "{hash} of {buckets}");
+                assert_eq!(guess.bits, extent.bits_of(guess.bucket), "{hash} of {buckets}");
+            }
+        }
     }
 }

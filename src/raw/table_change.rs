@@ -2,22 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::order;
-use crate::participant::{Liveness, ParticipantId};
 use crate::raw::table::{Asked, CHAIN_MAX, LONG_CHAIN, Store, Table, Trouble};
 use crate::raw::table_desk::{Claim, Desk, Leaving, Step};
+use crate::raw::table_lock::Locked;
 use crate::raw::table_word::{Line, Word};
-use crate::sync::{Ordering::Relaxed, fence};
-
-/// A bucket that is locked by us. It stays locked until [`Table::unlock`].
-pub struct Locked<'a, L> {
-    /// Which.
-    pub bucket: u64,
-    /// Its own line.
-    pub line: &'a L,
-    /// What the header will be when it is given back.
-    pub(crate) word: Word<L>,
-    pub(crate) me: ParticipantId,
-}
+use crate::sync::Ordering::Relaxed;
 
 /// A slot of a locked bucket.
 pub struct Slot<'a, L> {
@@ -27,6 +16,13 @@ pub struct Slot<'a, L> {
     pub link: u32,
     /// Which.
     pub slot: u32,
+}
+
+/// The next slot of a locked bucket's own line.
+pub struct Next<L> {
+    slot: u32,
+    /// What the header will be with an entry in it.
+    word: Word<L>,
 }
 
 /// Where an entry is, or would be.
@@ -39,80 +35,12 @@ pub enum Spot<'a, L> {
     Full(&'a L),
 }
 
-/// Gives a lock back, also when a reader panics.
-struct Unlocks<'a, L: Line>(Locked<'a, L>);
-
-impl<L: Line> Drop for Unlocks<'_, L> {
-    fn drop(&mut self) {
-        self.0.word.publish(self.0.line);
-    }
-}
-
 impl<'a, S: Store> Table<'a, S> {
-    /// Locks the bucket of a hash.
-    #[inline(always)]
-    pub fn lock(&self, life: &impl Liveness, hash: u64) -> Result<Locked<'a, S::Line>, Trouble> {
-        if let Some(locked) = self.lock_near(life, hash) {
-            if self.is_home(&locked, hash) {
-                return Ok(locked);
-            }
-            self.unlock(locked);
-        }
-        self.lock_anyhow(life, hash)
-    }
-
-    /// The usual way of a change, straight: locks the bucket that is guessed, if nobody has it locked. What is occupied in
-    /// its own line belongs there; what is not found there may belong elsewhere, see [`free_near`](Self::free_near).
-    #[inline(always)]
-    pub fn lock_near(&self, life: &impl Liveness, hash: u64) -> Option<Locked<'a, S::Line>> {
-        let (bucket, line) = self.near(hash)?;
-        self.lock_line(life, bucket, line)
-    }
-
-    /// The bucket that is guessed for a hash, and its line.
-    #[inline(always)]
-    pub fn near(&self, hash: u64) -> Option<(u64, &'a S::Line)> {
-        let bucket = self.guess(hash);
-        Some((bucket, self.store.bucket_near(bucket)?))
-    }
-
-    /// As [`lock_near`](Self::lock_near), of a bucket that was looked up.
-    #[inline(always)]
-    pub fn lock_line(&self, life: &impl Liveness, bucket: u64, line: &'a S::Line) -> Option<Locked<'a, S::Line>> {
-        let (word, me) = (Word::mine(line), life.me());
-        if word.is_locked() || !self.take(me, line, word) {
-            return None;
-        }
-        Some(Locked { bucket, line, word, me })
-    }
-
     /// A free slot for what is not in the own line of this bucket, if it can be nowhere else. `None`:
     /// [`locate`](Self::locate) knows.
     #[inline(always)]
-    pub fn free_near(&self, locked: &Locked<'a, S::Line>, hash: u64) -> Option<Slot<'a, S::Line>> {
-        let line = locked.line;
-        let is_alone = self.is_home(locked, hash) && line.link().load(Relaxed) == 0;
-        let slot = locked.word.free_slot().filter(|_| is_alone)?;
-        Some(Slot { line, link: 0, slot })
-    }
-
-    /// Whether this bucket has the entries of a hash.
-    #[inline(always)]
-    pub fn is_home(&self, locked: &Locked<'a, S::Line>, hash: u64) -> bool {
-        self.belongs(hash, locked.bucket, locked.word)
-    }
-
-    /// Free -> ours, as it was looked at.
-    #[inline(always)]
-    pub(crate) fn take(&self, me: ParticipantId, line: &S::Line, word: Word<S::Line>) -> bool {
-        let ours = word.of(Some(me)).bits();
-        let taken = line.header().compare_exchange(word.bits(), ours, order!(table_lock, AcqRel), Relaxed).is_ok();
-        if taken {
-            // Whoever sees something that is written from here on sees this version too. And what is announced from here
-            // on does not come before what was taken off last.
-            fence(order!(table_overwrite, Release));
-        }
-        taken
+    pub fn free_near(&self, locked: &Locked<'a, S::Line>, hash: u64) -> Option<Next<S::Line>> {
+        if self.is_home(locked, hash) { locked.next() } else { None }
     }
 
     /// Where an entry is, or would be. Under the lock.
@@ -171,43 +99,45 @@ impl<'a, S: Store> Table<'a, S> {
         Err(Trouble::Corrupt("a chain without an end"))
     }
 
-    /// Reads the entry of a key, while nobody else writes into its bucket.
-    pub(crate) fn find_locked(&self, life: &impl Liveness, asked: &mut impl Asked<S::Line>) -> Result<bool, Trouble> {
-        let locked = Unlocks(self.lock(life, asked.hash())?);
-        self.locate(&locked.0, asked).map(|spot| matches!(spot, Spot::Found(_)))
-    }
-
-    /// Reads a bucket, while nobody else writes into it.
-    pub(crate) fn with_locked<R>(
-        &self,
-        life: &impl Liveness,
-        bucket: u64,
-        read: impl FnOnce(Word<S::Line>) -> Result<R, Trouble>,
-    ) -> Result<R, Trouble> {
-        let locked = Unlocks(self.lock_bucket(life, bucket)?);
-        read(locked.0.word)
-    }
-
-    /// Gives the lock back.
-    #[inline(always)]
-    pub fn unlock(&self, locked: Locked<'a, S::Line>) {
-        locked.word.publish(locked.line);
-    }
-
     /// Puts an entry into a free slot, which `fill` writes, and gives the lock back.
     #[inline(always)]
     pub fn insert(
         &self,
         desk: &Desk,
+        locked: Locked<'a, S::Line>,
+        at: &Slot<'_, S::Line>,
+        fill: impl FnOnce(&S::Line, u32),
+    ) {
+        self.insert_as(desk, locked, at, fill, |locked| locked.occupy(at, true));
+    }
+
+    /// The same, straight: into the next slot of the bucket's own line.
+    #[inline(always)]
+    pub fn insert_next(
+        &self,
+        desk: &Desk,
+        locked: Locked<'a, S::Line>,
+        next: Next<S::Line>,
+        fill: impl FnOnce(&S::Line, u32),
+    ) {
+        let at = Slot { line: locked.line, link: 0, slot: next.slot };
+        self.insert_as(desk, locked, &at, fill, |locked| locked.publish(next.word));
+    }
+
+    #[inline(always)]
+    fn insert_as(
+        &self,
+        desk: &Desk,
         mut locked: Locked<'a, S::Line>,
         at: &Slot<'_, S::Line>,
         fill: impl FnOnce(&S::Line, u32),
+        occupy: impl FnOnce(&mut Locked<'a, S::Line>),
     ) {
         let count_after = desk.own_count().wrapping_add(1);
         let claim = Claim::new(Step::Insert, locked.bucket);
         desk.announce(Claim { link: at.link, slot: at.slot, count_after, ..claim });
         fill(at.line, at.slot);
-        locked.occupy(at, true);
+        occupy(&mut locked);
         desk.set_count(count_after);
         desk.done();
         self.unlock(locked);
@@ -352,14 +282,22 @@ impl<'a, S: Store> Table<'a, S> {
     }
 }
 
-impl<L: Line> Locked<'_, L> {
+impl<'a, L: Line> Locked<'a, L> {
+    /// A free slot for what belongs into this bucket and is not in its own line, if there are no others.
+    #[inline(always)]
+    pub fn next(&self) -> Option<Next<L>> {
+        if self.line.link().load(Relaxed) != 0 {
+            return None;
+        }
+        self.word.with_next().map(|(slot, word)| Next { slot, word })
+    }
+
     /// Makes a slot occupied, or not. This is the commit.
     #[inline(always)]
     fn occupy(&mut self, at: &Slot<'_, L>, yes: bool) {
         let changed = |word: Word<L>| word.with(at.slot, yes).changed();
         if at.link == 0 {
-            self.word = changed(self.word);
-            self.word.of(Some(self.me)).publish(at.line);
+            self.publish(changed(self.word));
         } else {
             changed(Word::mine(at.line)).publish(at.line);
             // Readers who find nothing look at the bucket's own line alone.
@@ -370,8 +308,14 @@ impl<L: Line> Locked<'_, L> {
     /// A new version in the bucket's own line.
     #[inline(always)]
     pub(crate) fn change(&mut self) {
-        self.word = self.word.changed();
-        self.word.of(Some(self.me)).publish(self.line);
+        self.publish(self.word.changed());
+    }
+
+    /// A new header. The bucket stays locked.
+    #[inline(always)]
+    fn publish(&mut self, word: Word<L>) {
+        self.word = word;
+        word.taken_by(self.me).publish(self.line);
     }
 
     /// What the header will be.

@@ -4,6 +4,8 @@
 use crate::order;
 use crate::participant::Liveness;
 use crate::raw::table::{Asked, CHAIN_MAX, Store, Table, Trouble};
+use crate::raw::table_change::Spot;
+use crate::raw::table_lock::Unlocks;
 use crate::raw::table_word::{Line, Word};
 use crate::sync::spin_hint;
 
@@ -11,6 +13,17 @@ use crate::sync::spin_hint;
 const TRIES: u32 = 100_000;
 /// After so many it takes the lock, if it may.
 const TRIES_FREE: u32 = 200;
+
+/// What was found in a line of a chain, the line, and its header.
+type Met<'l, R, L> = (R, &'l L, Word<L>);
+
+/// What `read` makes of a line and its header, unless it changed meanwhile.
+#[inline(always)]
+pub fn look_at<L: Line, R>(line: &L, read: impl FnOnce(Word<L>) -> Option<R>) -> Option<R> {
+    let word = Word::look(line);
+    let found = read(word)?;
+    word.is_still(line).then_some(found)
+}
 
 impl<'a, S: Store> Table<'a, S> {
     /// Reads the entry of a key. False: there is none. `life`: who locks the bucket if others write into it all the time.
@@ -33,9 +46,7 @@ impl<'a, S: Store> Table<'a, S> {
     #[inline(always)]
     pub fn hit<R>(&self, hash: u64, read: impl FnOnce(&'a S::Line, Word<S::Line>) -> Option<R>) -> Option<R> {
         let line = self.store.bucket_near(self.guess(hash))?;
-        let word = Word::look(line);
-        let found = read(line, word)?;
-        word.is_still(line).then_some(found)
+        look_at(line, |word| read(line, word))
     }
 
     /// As [`find`](Self::find), with chains, splits and writers, for what was no [`hit`](Self::hit).
@@ -77,16 +88,41 @@ impl<'a, S: Store> Table<'a, S> {
     /// bucket changed meanwhile.
     #[inline(always)]
     pub fn find_in(&self, asked: &mut impl Asked<S::Line>, line: &S::Line, word: Word<S::Line>) -> Option<bool> {
-        let (mut at, mut now) = (line, word);
-        for _ in 0..CHAIN_MAX {
+        let meets = |at: &S::Line, now: Word<S::Line>| {
             let mut candidates = asked.candidates(at, now.occupied());
             while candidates != 0 {
                 let slot = candidates.trailing_zeros();
                 candidates &= candidates - 1;
                 if asked.meets(at, slot) {
-                    // The line may have been taken out of the chain, and be another's by now: so both.
-                    return (now.is_still(at) && word.is_still(line)).then_some(true);
+                    return Some(());
                 }
+            }
+            None
+        };
+        match self.first_in(line, word, meets)? {
+            // The line may have been taken out of the chain, and be another's by now: so both.
+            Some(((), at, now)) => (now.is_still(at) && word.is_still(line)).then_some(true),
+            // Every change of the chain leaves a new version in the bucket's own line.
+            None => word.is_still(line).then_some(false),
+        }
+    }
+
+    /// What `look` finds in the first line of a bucket's chain in which it finds anything, with the line, which has to be as
+    /// it was afterwards, as the bucket's own one has to. `None`: the chain makes no sense, or changed meanwhile.
+    #[inline(always)]
+    pub fn first_in<'l, R>(
+        &self,
+        line: &'l S::Line,
+        word: Word<S::Line>,
+        mut look: impl FnMut(&'l S::Line, Word<S::Line>) -> Option<R>,
+    ) -> Option<Option<Met<'l, R, S::Line>>>
+    where
+        'a: 'l,
+    {
+        let (mut at, mut now) = (line, word);
+        for _ in 0..CHAIN_MAX {
+            if let Some(found) = look(at, now) {
+                return Some(Some((found, at, now)));
             }
             let link = at.link().load(order!(table_chain, Acquire));
             if link == 0 {
@@ -95,8 +131,13 @@ impl<'a, S: Store> Table<'a, S> {
             at = self.store.chained(link)?;
             now = Word::look(at);
         }
-        // Every change of the chain leaves a new version in the bucket's own line.
-        word.is_still(line).then_some(false)
+        Some(None)
+    }
+
+    /// Reads the entry of a key, while nobody else writes into its bucket.
+    fn find_locked(&self, life: &impl Liveness, asked: &mut impl Asked<S::Line>) -> Result<bool, Trouble> {
+        let locked = Unlocks(self.lock(life, asked.hash())?);
+        self.locate(&locked.0, asked).map(|spot| matches!(spot, Spot::Found(_)))
     }
 
     /// Reads all entries of a bucket as they were at one moment, and its level then. `read` may see words that are being

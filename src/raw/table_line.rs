@@ -12,6 +12,8 @@
 //! A tag is the uppermost byte of a key's hash: it spares a look at nearly every record that is another's.
 #![forbid(unsafe_code)]
 
+use core::hint::select_unpredictable;
+
 use crate::order;
 use crate::raw::table_word::Line;
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -23,14 +25,8 @@ pub struct PairLine {
     link: AtomicU32,
     /// A bit for each slot that was read since somebody looked for what may be forgotten.
     marks: AtomicU32,
-    pairs: [Pair; 3],
-}
-
-/// A key and a value.
-#[repr(C)]
-struct Pair {
-    key: AtomicU64,
-    value: AtomicU64,
+    /// Keys, each with its value.
+    pairs: [[AtomicU64; 2]; 3],
 }
 
 /// A line of references.
@@ -51,7 +47,7 @@ impl PairLine {
     /// Empty lines.
     #[cfg(mutirao_model)]
     pub fn new() -> Self {
-        let pair = || Pair { key: AtomicU64::new(0), value: AtomicU64::new(0) };
+        let pair = || [0; 2].map(AtomicU64::new);
         Self {
             header: AtomicU64::new(0),
             link: AtomicU32::new(0),
@@ -63,41 +59,42 @@ impl PairLine {
     /// The slots whose key is this one, among those that are occupied.
     #[inline(always)]
     pub fn find(&self, key: u64, occupied: u32) -> u32 {
-        let [a, b, c] = &self.pairs;
-        // All three without a branch in between.
-        let found = u32::from(a.key.load(Relaxed) == key)
-            | u32::from(b.key.load(Relaxed) == key) << 1
-            | u32::from(c.key.load(Relaxed) == key) << 2;
-        found & occupied
+        self.equal(key).0 & occupied
     }
 
-    /// The slot that this key is in, if it is in any and was in no other one before.
+    /// The slots whose key is this one, occupied or not, and the value of one of them.
     #[inline(always)]
-    pub fn probable(&self, key: u64) -> u32 {
-        let [a, b, _] = &self.pairs;
-        let (a, b) = (u32::from(a.key.load(Relaxed) != key), u32::from(b.key.load(Relaxed) != key));
+    pub fn equal(&self, key: u64) -> (u32, u64) {
+        let [a, b, c] = self.pairs.each_ref().map(|[its, value]| (its.load(Relaxed) == key, value.load(Relaxed)));
+        let equal = u32::from(a.0) | u32::from(b.0) << 1 | u32::from(c.0) << 2;
         // No branch, whose outcome would be as random as the key.
-        a + (a & b)
+        (equal, select_unpredictable(a.0, a.1, select_unpredictable(b.0, b.1, c.1)))
+    }
+
+    /// The keys, each with its value.
+    #[inline(always)]
+    pub fn pairs(&self) -> &[[AtomicU64; 2]; 3] {
+        &self.pairs
     }
 
     /// The key in a slot.
     #[inline(always)]
     pub fn key(&self, slot: u32) -> u64 {
-        self.pairs.get(slot as usize).map_or(0, |pair| pair.key.load(Relaxed))
+        self.pairs.get(slot as usize).map_or(0, |[key, _]| key.load(Relaxed))
     }
 
     /// The value in a slot.
     #[inline(always)]
     pub fn value(&self, slot: u32) -> u64 {
-        self.pairs.get(slot as usize).map_or(0, |pair| pair.value.load(Relaxed))
+        self.pairs.get(slot as usize).map_or(0, |[_, value]| value.load(Relaxed))
     }
 
     /// Replaces the value of an entry, under the lock. This is the commit.
     #[inline(always)]
     pub fn set_value(&self, slot: u32, value: u64) {
-        if let Some(pair) = self.pairs.get(slot as usize) {
+        if let Some([_, its]) = self.pairs.get(slot as usize) {
             // Relaxed: it carries nothing but itself.
-            pair.value.store(value, Relaxed);
+            its.store(value, Relaxed);
         }
     }
 
@@ -105,8 +102,8 @@ impl PairLine {
     #[inline(always)]
     pub fn fill(&self, slot: u32, key: u64, value: u64) {
         if let Some(pair) = self.pairs.get(slot as usize) {
-            pair.key.store(key, Relaxed);
-            pair.value.store(value, Relaxed);
+            pair[0].store(key, Relaxed);
+            pair[1].store(value, Relaxed);
         }
     }
 }
@@ -154,6 +151,9 @@ impl RecordLine {
         let [header, tags] = [0; 2].map(AtomicU64::new);
         Self { header, tags, link, more, references: [0; 10].map(AtomicU32::new) }
     }
+
+    /// Offsets of the tags, of the first eight and of the last two.
+    pub const TAGS: [usize; 2] = [core::mem::offset_of!(Self, tags), core::mem::offset_of!(Self, more)];
 
     /// The tags of all slots, then marks.
     #[inline(always)]

@@ -14,8 +14,9 @@ use crate::order;
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::lock::Refused;
 use crate::raw::table::{CHAIN_MAX, Store, Table, Trouble};
-use crate::raw::table_change::{Locked, Slot};
+use crate::raw::table_change::Slot;
 use crate::raw::table_desk::{Claim, Desk, Step};
+use crate::raw::table_lock::{Locked, take};
 use crate::raw::table_word::{Line, Word};
 use crate::sync::{AtomicU32, Ordering::Relaxed, Patience, mark};
 
@@ -37,7 +38,7 @@ impl<'a, S: Store> Table<'a, S> {
             let word = self.wait_for(life, line)?;
             if !self.belongs(hash, bucket, word) {
                 bucket = self.redirect(hash, bucket, word);
-            } else if self.take(life.me(), line, word) {
+            } else if take(life.me(), line, word) {
                 return Ok(Locked { bucket, line, word, me: life.me() });
             }
         }
@@ -49,7 +50,7 @@ impl<'a, S: Store> Table<'a, S> {
         let line = self.store.bucket(bucket).ok_or(Trouble::Corrupt("a bucket that is not there"))?;
         for _ in 0..HOPS {
             let word = self.wait_for(life, line)?;
-            if self.take(life.me(), line, word) {
+            if take(life.me(), line, word) {
                 return Ok(Locked { bucket, line, word, me: life.me() });
             }
         }

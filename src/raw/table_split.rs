@@ -10,8 +10,8 @@ use crate::order;
 use crate::participant::Liveness;
 use crate::raw::lock::Acquired;
 use crate::raw::table::{CHAIN_MAX, Store, Table, Trouble};
-use crate::raw::table_change::Locked;
 use crate::raw::table_desk::{Claim, Desk, Step};
+use crate::raw::table_lock::Locked;
 use crate::raw::table_word::{Line, Word};
 use crate::sync::Ordering::Relaxed;
 

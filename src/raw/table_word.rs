@@ -139,6 +139,12 @@ impl<L: Line> Word<L> {
         Self::from_bits(self.0 & !OWNER | id as u64)
     }
 
+    /// The same of this owner, of a word that was nobody's.
+    #[inline(always)]
+    pub(crate) const fn taken_by(self, owner: ParticipantId) -> Self {
+        Self::from_bits(self.0 | owner.get() as u64)
+    }
+
     /// A bit for each slot with an entry.
     #[inline(always)]
     pub const fn occupied(self) -> u32 {
@@ -150,6 +156,17 @@ impl<L: Line> Word<L> {
     pub const fn free_slot(self) -> Option<u32> {
         let free = !self.occupied() & Self::FULL;
         if free == 0 { None } else { Some(free.trailing_zeros()) }
+    }
+
+    /// The same after an entry was put into the first slot that had none, and which. `None`: all have.
+    #[inline(always)]
+    pub(crate) const fn with_next(self) -> Option<(u32, Self)> {
+        // What is added to the field turns its lowest zero into a one, and ones below it into zeros.
+        let next = !self.0 & self.0.wrapping_add(1 << OCCUPIED) & ((Self::FULL as u64) << OCCUPIED);
+        if next == 0 {
+            return None;
+        }
+        Some((next.trailing_zeros() - OCCUPIED, Self::from_bits(self.0 | next).changed()))
     }
 
     /// Whether there is an entry in the slot.
@@ -176,6 +193,13 @@ impl<L: Line> Word<L> {
     #[inline(always)]
     pub const fn level(self) -> u32 {
         (self.0 >> Self::LEVEL) as u32 & ((1 << LEVEL_BITS) - 1)
+    }
+
+    /// Whether nobody has the bucket locked, and it is at this level.
+    #[inline(always)]
+    pub(crate) const fn is_free_at(self, level: u32) -> bool {
+        let mask = (1 << LEVEL_BITS) - 1;
+        (self.0 ^ (level as u64 & mask) << Self::LEVEL) & (OWNER | mask << Self::LEVEL) == 0
     }
 
     /// The same at this level.
@@ -268,6 +292,20 @@ mod tests {
             assert_eq!((one.occupied(), one.level(), one.owner()), (5, 7, ParticipantId::new(9)));
             assert_eq!((one.free_slot(), one.has(2), one.has(1), all.free_slot()), (Some(1), true, false, None));
             assert_eq!(format!("{one:?}"), "Locked(#9) occupied 0b101 level 7 v1");
+            let free = one.of(None);
+            assert_eq!([6, 7, 8, 71].map(|level| free.is_free_at(level)), [false, true, false, true]);
+            assert!(!one.is_free_at(7) && free.taken_by(one.owner().unwrap()) == one);
+            // Filled from the lowest slot on, a version each.
+            let (mut word, mut slots) = (free, Vec::new());
+            while let Some((slot, next)) = word.with_next() {
+                assert!(next == word.with(slot, true).changed() && !word.has(slot));
+                slots.push(slot);
+                word = next;
+            }
+            assert!(
+                word.occupied() == Word::<L>::FULL
+                    && slots.iter().copied().eq((0..L::SLOTS).filter(|slot| !free.has(*slot)))
+            );
         }
         check::<PairLine>();
         check::<RecordLine>();

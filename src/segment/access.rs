@@ -24,6 +24,7 @@ use crate::raw::table_line::{PairLine, RecordLine};
 use crate::raw::version::Version;
 use crate::segment::layout::{ArenaHeader, Entry, Row, STRIPE_WORDS};
 use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use crate::sys::fork::OwnNumber;
 use crate::sys::mapping::Mapping;
 use core::fmt;
 use core::mem::{align_of, size_of};
@@ -187,6 +188,38 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Placed<T> {
     }
 }
 
+/// Structs that are reached by one comparison as long as nothing unusual has to be thought of, and not at all otherwise: a
+/// process forked from ours reaches none.
+pub(crate) struct Near<T> {
+    all: Placed<[T]>,
+    /// Invariant: how many there are, or 0.
+    reach: OwnNumber,
+}
+
+impl<T> Near<T> {
+    /// These structs; none of them is near if something is unusual about all.
+    pub(crate) fn new(all: Placed<[T]>, is_usual: bool) -> Result<Self> {
+        let reach = OwnNumber::new(if is_usual { all.len() as u64 } else { 0 });
+        Ok(Self { all, reach: reach.map_err(|e| Error::io("preparing for forks", e))? })
+    }
+
+    /// All, whatever is unusual.
+    #[inline(always)]
+    pub(crate) fn all(&self) -> &[T] {
+        &self.all
+    }
+
+    /// This one, if it is near.
+    #[inline(always)]
+    pub(crate) fn get(&self, index: u64) -> Option<&T> {
+        if index >= self.reach.get() {
+            return None;
+        }
+        // SAFETY: there are more than this: the invariant, which a fork keeps, as 0 is less than all.
+        Some(unsafe { self.all.get_unchecked(index as usize) })
+    }
+}
+
 /// The front of a part of the memory, as far as it is known to be backed by the file. What lies in it is reached by one
 /// comparison: for who follows a reference at each operation.
 pub(crate) struct Window {
@@ -258,24 +291,6 @@ impl Window {
             at += 8;
         }
         prefetch(words, words.len().wrapping_sub(1));
-    }
-}
-
-/// Which of the first twelve of sixteen bytes are this one, a bit for each.
-#[inline(always)]
-pub(crate) fn equal_bytes(low: u64, high: u32, byte: u8) -> Option<u32> {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE2 is part of x86-64; nothing is read but registers.
-    #[allow(clippy::multiple_unsafe_ops_per_block)]
-    unsafe {
-        use core::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
-        let all = _mm_set_epi64x(i64::from(high), low as i64);
-        Some(_mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_set1_epi8(byte as i8))) as u32 & 0xfff)
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (low, high, byte);
-        None
     }
 }
 

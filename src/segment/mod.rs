@@ -15,6 +15,7 @@ pub(crate) mod body;
 pub(crate) mod catalog;
 pub(crate) mod cells;
 pub(crate) mod entry;
+pub(crate) mod equal;
 pub(crate) mod fixed;
 pub(crate) mod foreign;
 pub(crate) mod free_pages;

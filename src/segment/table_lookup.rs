@@ -1,12 +1,14 @@
 //! Looking keys up in a table of records, one or a few at a time, and walking through it.
 
 use crate::error::Result;
+use crate::participant::Liveness;
 use crate::raw::table::Asked;
+use crate::raw::table_find::look_at;
 use crate::raw::table_line::RecordLine;
 use crate::raw::table_word::{Line, Word};
-use crate::segment::access;
+use crate::segment::equal::equal_tags;
 use crate::segment::plain;
-use crate::segment::table::{BATCH, Table, family};
+use crate::segment::table::{BATCH, Inner, Table, family};
 use crate::segment::table_shelf::{Shelf, Standing, Under, error_of, tag_of};
 use crate::sync::AtomicU64;
 
@@ -28,18 +30,20 @@ pub(in crate::segment) struct Wanted<'a, U, F, R> {
 /// The slots with the tag of this hash, among those that are occupied.
 #[inline(always)]
 pub(in crate::segment) fn candidates(line: &RecordLine, hash: u64, occupied: u32) -> u32 {
-    let (tag, (low, high)) = (tag_of(hash), line.tags());
-    match access::equal_bytes(low, high, tag) {
-        Some(equal) => equal & occupied,
-        None => line.find(tag, occupied),
-    }
+    equal_tags(line, tag_of(hash)) & occupied
+}
+
+/// The first of them.
+#[inline(always)]
+fn first_slot(line: &RecordLine, hash: u64, word: Word<RecordLine>) -> Option<u32> {
+    let found = candidates(line, hash, word.occupied());
+    (found != 0).then(|| found.trailing_zeros())
 }
 
 /// The record that the key of this hash probably has.
 #[inline(always)]
 pub(in crate::segment) fn first_candidate(line: &RecordLine, hash: u64) -> Option<u32> {
-    let found = candidates(line, hash, Word::mine(line).occupied());
-    (found != 0).then(|| line.follow(found.trailing_zeros()))
+    first_slot(line, hash, Word::mine(line)).map(|slot| line.follow(slot))
 }
 
 impl<U: Under, F: FnMut(&[AtomicU64], usize) -> R, R> Asked<RecordLine> for Wanted<'_, U, F, R> {
@@ -104,20 +108,28 @@ impl Table<RecordLine> {
         read: impl FnOnce(&[AtomicU64], usize) -> Option<R>,
     ) -> Option<R> {
         let standing = self.inner().standing();
-        let shelf = standing.shelf;
-        shelf.machine(&standing).hit(hash, |line, word| {
-            let candidates = candidates(line, hash, word.occupied());
-            let slot = (candidates != 0).then(|| candidates.trailing_zeros())?;
-            let (words, len) = shelf.value_near(line.follow(slot), key, size)?;
-            standing.mark(line, slot);
-            read(words, len)
-        })
+        standing
+            .shelf
+            .machine(&standing)
+            .hit(hash, |line, word| self.inner().read_in((line, word), (key, hash), size, standing.marks(), read))
     }
 
-    /// As [`get`](Self::get), of what was no [`hit`](Self::hit).
+    /// As [`hit`](Self::hit), where nothing is unusual, and nobody was forked or removed anything. `None`: [`get`](Self::get)
+    /// knows.
     #[inline(always)]
-    pub(crate) fn find<R>(&self, key: &[u8], read: impl FnMut(&[AtomicU64], usize) -> R) -> Result<Option<R>> {
-        self.inner().standing().find((key, self.hash(key)), read)
+    pub(crate) fn straight<R>(
+        &self,
+        key: &[u8],
+        size: Option<usize>,
+        read: impl FnOnce(&[AtomicU64], usize) -> Option<R>,
+    ) -> Option<R> {
+        let Inner { shelf, body, .. } = self.inner();
+        let hash = shelf.hash.usual_bytes(key);
+        let (_, line) = shelf.straight(hash)?;
+        if body.is_over() {
+            return None;
+        }
+        look_at(line, |word| self.inner().read_in((line, word), (key, hash), size, false, read))
     }
 
     /// Asks the processor for what a few keys need: their buckets, and then `bytes` bytes of the records that they probably
@@ -161,7 +173,67 @@ impl Table<RecordLine> {
     }
 }
 
+/// A value where it stands: its words, and how many bytes of them.
+type Words<'a> = (&'a [AtomicU64], usize);
+
+impl Inner<RecordLine> {
+    /// What `read` makes of a key's value, if it is in this bucket's chain, as long as its own line is as it was.
+    #[inline(always)]
+    fn read_in<R>(
+        &self,
+        (line, word): (&RecordLine, Word<RecordLine>),
+        (key, hash): (&[u8], u64),
+        size: Option<usize>,
+        marks: bool,
+        read: impl FnOnce(&[AtomicU64], usize) -> Option<R>,
+    ) -> Option<R> {
+        if let Some(slot) = first_slot(line, hash, word)
+            && let Some((words, len)) = self.shelf.value_near(line.follow(slot), key, size)
+        {
+            if marks {
+                line.mark(slot);
+            }
+            return read(words, len);
+        }
+        // Made here, so that nothing of it has to stand in memory before.
+        let standing = self.standing();
+        let ((words, len), at, now) = standing.value_behind(line, word, key, hash, size, marks)?;
+        let made = read(words, len)?;
+        now.is_still(at).then_some(made)
+    }
+}
+
 impl<U: Under> Standing<'_, RecordLine, U> {
+    /// The value of a key that is not the first candidate, and the line that it is in.
+    #[cold]
+    #[inline(never)]
+    fn value_behind<'l>(
+        &'l self,
+        line: &'l RecordLine,
+        word: Word<RecordLine>,
+        key: &[u8],
+        hash: u64,
+        size: Option<usize>,
+        marks: bool,
+    ) -> Option<(Words<'l>, &'l RecordLine, Word<RecordLine>)> {
+        let machine = self.shelf.machine(self);
+        let look = |at: &'l RecordLine, now: Word<RecordLine>| {
+            let mut candidates = candidates(at, hash, now.occupied());
+            while candidates != 0 {
+                let slot = candidates.trailing_zeros();
+                candidates &= candidates - 1;
+                if let Some(value) = self.shelf.value_near(at.follow(slot), key, size) {
+                    if marks {
+                        at.mark(slot);
+                    }
+                    return Some(value);
+                }
+            }
+            None
+        };
+        machine.first_in(line, word, look)?
+    }
+
     /// As [`Table::find`].
     #[cold]
     #[inline(never)]

@@ -128,6 +128,11 @@ impl TablePlan {
         [both(self.bucket as u32, self.hash as u32), both(self.first, self.desks), self.limit, 0]
     }
 
+    /// Whether there is nothing to think of but entries and their places: no bound that reads are noted for, no other hash.
+    pub(crate) fn is_usual(&self) -> bool {
+        self.limit == 0 && self.hash == HashKind::Fold2
+    }
+
     /// Offset of the first buckets.
     pub(crate) const fn lines(&self) -> u64 {
         DESKS_AT + self.desks as u64 * size_of::<Desk>() as u64

@@ -7,6 +7,7 @@ use crate::raw::table::Trouble;
 use crate::raw::table_change::{Slot, Spot};
 use crate::raw::table_desk::Leaving;
 use crate::raw::table_line::RecordLine;
+use crate::raw::table_lock::lock_line;
 use crate::segment::access;
 use crate::segment::allocate::InHand;
 use crate::segment::arena::Found;
@@ -129,14 +130,14 @@ impl Table<RecordLine> {
                 }
                 foreseen = inner.arena().ok().and_then(|arena| arena.foresee(leaves.into()));
             }
-            if let Some(locked) = machine.lock_line(life, bucket, line) {
+            if let Some(locked) = lock_line(life, bucket, line) {
                 let found = candidates(line, hash, locked.word().occupied());
                 if found == 0
                     && when.allows(None)
-                    && let Some(at) = machine.free_near(&locked, hash)
+                    && let Some(next) = machine.free_near(&locked, hash)
                 {
                     block.set_place(inner.place(Key::Record));
-                    machine.insert(desk, locked, &at, |line, slot| line.fill(slot, tag_of(hash), unit));
+                    machine.insert_next(desk, locked, next, |line, slot| line.fill(slot, tag_of(hash), unit));
                     block.published();
                     inner.after_insert(desk);
                     return Ok(Put::Inserted);

@@ -14,11 +14,11 @@ use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;
 use crate::raw::blocks::BlockRef;
 use crate::raw::hash::KeyedHash;
-use crate::raw::table::{Seen, Store, Table as Machine, TableHead, Trouble};
+use crate::raw::table::{Guess, Seen, Store, Table as Machine, TableHead, Trouble};
 use crate::raw::table_desk::{Desk, Leaving};
 use crate::raw::table_line::{PairLine, RecordLine};
 use crate::raw::table_word::{Extent, Line, Word};
-use crate::segment::access::{self, Placed, Region, Shared, Window};
+use crate::segment::access::{self, Near, Placed, Region, Shared, Window};
 use crate::segment::arena::Arena;
 use crate::segment::plain::words_for;
 use crate::segment::spans::UNIT;
@@ -32,8 +32,8 @@ pub(crate) struct Shelf<L> {
     pub desks: Placed<[Desk]>,
     pub hash: KeyedHash,
     pieces: Placed<[AtomicU32]>,
-    lines: Placed<[L]>,
-    bits: u32,
+    lines: Near<L>,
+    pub bits: u32,
     window: Window,
     seen: Seen,
 }
@@ -82,7 +82,7 @@ impl<L: Kept> Shelf<L> {
             desks: body.placed_slice(DESKS_AT, plan.desks.into())?,
             hash: KeyedHash::new(plan.hash, secrets),
             pieces: body.placed_slice(PIECES_AT, PIECES)?,
-            lines: body.placed_slice(plan.lines(), plan.first.into())?,
+            lines: Near::new(body.placed_slice(plan.lines(), plan.first.into())?, plan.is_usual())?,
             bits: plan.bits(),
             window: arena.growth().window()?,
             seen: Seen::new(Extent::new(plan.first.into())),
@@ -92,7 +92,7 @@ impl<L: Kept> Shelf<L> {
     /// Gives the first buckets of a new table the levels that they have, where their number is no power of two.
     pub(crate) fn split_ahead(&self) {
         let once = Word::<L>::from_bits(0).at_level(1).bits();
-        for line in self.plan.split_ahead().into_iter().filter_map(|range| self.lines.get(range)).flatten() {
+        for line in self.plan.split_ahead().into_iter().filter_map(|range| self.lines.all().get(range)).flatten() {
             line.header().store(once, Relaxed);
         }
     }
@@ -165,10 +165,18 @@ impl<L: Kept> Shelf<L> {
     /// The line of a bucket, if it is known to be there.
     #[inline(always)]
     fn bucket_near(&self, index: u64) -> Option<&L> {
-        match self.lines.get(index as usize) {
+        match self.lines.all().get(index as usize) {
             None => self.window.places(self.later_bucket(index)?, 1)?.first(),
             found => found,
         }
+    }
+
+    /// The line of the bucket that is guessed for a hash, if that is one of the first ones, the table has no bound, the hash is
+    /// the usual one, and this process was not forked from that which attached: all of it known from one comparison.
+    #[inline(always)]
+    pub(crate) fn straight(&self, hash: u64) -> Option<(Guess, &L)> {
+        let guess = self.seen.guess(hash);
+        Some((guess, self.lines.get(guess.bucket)?))
     }
 
     /// The words of the value in the record at a unit, and its bytes, if all of it is known to be there, and the key is this

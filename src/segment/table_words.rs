@@ -1,11 +1,15 @@
 //! A table whose keys and values are words: they stand in the buckets, and a value is replaced by one store.
 
 use crate::error::Result;
+use crate::participant::Liveness;
 use crate::raw::table::{Asked, Store, Trouble};
-use crate::raw::table_change::{Locked, Spot};
+use crate::raw::table_change::Spot;
+use crate::raw::table_find::look_at;
 use crate::raw::table_line::PairLine;
+use crate::raw::table_lock::{Locked, lock_at};
 use crate::raw::table_word::{Line, Word};
-use crate::segment::table::{BATCH, Put, Table, When, family};
+use crate::segment::equal::{equal_keys, equal_pairs};
+use crate::segment::table::{BATCH, Inner, Put, Table, When, family};
 use crate::segment::table_shelf::{Standing, Under, error_of};
 use crate::sync::Ordering::Relaxed;
 
@@ -50,6 +54,14 @@ impl When<u64> {
     }
 }
 
+/// The slot and the value of a key that is in one slot of this line, which is occupied. `None`: it is not there, or was in
+/// another one before.
+#[inline(always)]
+fn only(line: &PairLine, word: Word<PairLine>, key: u64) -> Option<(u32, u64)> {
+    let (equal, value) = equal_pairs(line, key);
+    (equal != 0 && equal & !word.occupied() == 0).then(|| (equal.trailing_zeros(), value))
+}
+
 /// Replaces the first value that was found in a locked line.
 #[inline(always)]
 fn replace(line: &PairLine, found: u32, value: u64, when: When<u64>) -> Put<u64> {
@@ -83,22 +95,36 @@ impl Table<PairLine> {
         }
     }
 
+    /// As [`get_word`](Self::get_word), straight: where nothing is unusual, and nobody was forked or removed anything. `None`:
+    /// [`get_word`](Self::get_word) knows.
+    #[inline(always)]
+    pub(crate) fn straight(&self, key: u64) -> Option<u64> {
+        let Inner { shelf, body, .. } = self.inner();
+        let (_, line) = shelf.straight(shelf.hash.usual_word(key))?;
+        if body.is_over() {
+            return None;
+        }
+        look_at(line, |word| match only(line, word, key) {
+            Some((_, value)) => Some(value),
+            None => self.hit_behind(key, line, word),
+        })
+    }
+
     /// As [`get_hashed`](Self::get_hashed), if it is where it usually is, in the line of its bucket. `None`:
     /// [`find`](Self::find) knows.
     #[inline(always)]
     pub(crate) fn hit(&self, key: u64, hash: u64) -> Option<u64> {
         let standing = self.inner().standing();
         standing.shelf.machine(&standing).hit(hash, |line, word| {
-            let slot = line.probable(key);
-            if word.has(slot) && line.key(slot) == key {
+            if let Some((slot, value)) = only(line, word, key) {
                 standing.mark(line, slot);
-                return Some(line.value(slot));
+                return Some(value);
             }
-            if line.link().load(Relaxed) != 0 { self.hit_behind(key, line, word) } else { None }
+            self.hit_behind(key, line, word)
         })
     }
 
-    /// The same in the chain of that bucket, as it is as long as the line is as it was.
+    /// The same of what is not only there, but in the chain of that bucket, as it is as long as the line is as it was.
     #[cold]
     #[inline(never)]
     fn hit_behind(&self, key: u64, line: &PairLine, word: Word<PairLine>) -> Option<u64> {
@@ -106,11 +132,6 @@ impl Table<PairLine> {
         let mut wanted = Wanted { key, hash: 0, value: 0, marks: standing.marks() };
         let found = standing.shelf.machine(&standing).find_in(&mut wanted, line, word);
         (found == Some(true)).then_some(wanted.value)
-    }
-
-    /// As [`get_word`](Self::get_word), of what was no [`hit`](Self::hit).
-    pub(crate) fn find(&self, key: u64) -> Result<Option<u64>> {
-        self.inner().standing().find(key, self.hash_word(key))
     }
 
     /// Asks the processor for the buckets of a few keys. Their hashes, for what is done with them next.
@@ -128,41 +149,76 @@ impl Table<PairLine> {
     /// As [`put_word`](Self::put_word), always, of a key that was [prepared](Self::prepare).
     #[inline(always)]
     pub(crate) fn put_prepared(&self, key: u64, hash: u64, value: u64) -> Result<Put<u64>> {
-        self.put_hashed(key, hash, value, When::Always)
+        self.put_hashed((key, hash), value, When::Always)
     }
 
     /// Gives a key a value.
     #[inline(always)]
     pub(crate) fn put_word(&self, key: u64, value: u64, when: When<u64>) -> Result<Put<u64>> {
-        self.put_hashed(key, self.inner().shelf.hash.word(key), value, when)
+        self.put_hashed((key, self.inner().shelf.hash.usual_word(key)), value, when)
     }
 
     /// The usual way, straight: nothing of it has to stand in memory.
     #[inline(always)]
-    fn put_hashed(&self, key: u64, hash: u64, value: u64, when: When<u64>) -> Result<Put<u64>> {
+    fn put_hashed(&self, (key, hash): (u64, u64), value: u64, when: When<u64>) -> Result<Put<u64>> {
+        match self.lock_straight(hash) {
+            Some(locked) => self.put_locked(locked, (key, hash), value, when),
+            None => self.put_unusual(key, value, when),
+        }
+    }
+
+    #[inline(always)]
+    fn lock_straight(&self, hash: u64) -> Option<Locked<'_, PairLine>> {
+        let inner = self.inner();
+        let (guess, line) = inner.shelf.straight(hash)?;
+        if inner.body.is_over() {
+            None
+        } else {
+            lock_at(&inner.body, guess.bucket, line, guess.bits.wrapping_sub(inner.shelf.bits))
+        }
+    }
+
+    /// As [`put_word`](Self::put_word), of a bucket that is none of the first ones, with another hash, or with a bound.
+    #[inline(never)]
+    fn put_unusual(&self, key: u64, value: u64, when: When<u64>) -> Result<Put<u64>> {
+        let inner = self.inner();
+        let hash = self.hash_word(key);
+        let standing = inner.standing();
+        if inner.body.is_alive()
+            && let Some(locked) = inner.shelf.machine(&standing).lock_home(&inner.body, hash)
+        {
+            return self.put_locked(locked, (key, hash), value, when);
+        }
+        self.put_anyhow((key, hash), value, when)
+    }
+
+    /// As [`put_word`](Self::put_word), in the bucket that the key belongs to.
+    #[inline(always)]
+    fn put_locked(
+        &self,
+        locked: Locked<'_, PairLine>,
+        (key, hash): (u64, u64),
+        value: u64,
+        when: When<u64>,
+    ) -> Result<Put<u64>> {
         let inner = self.inner();
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
-        if inner.body.is_alive()
-            && let Some(locked) = machine.lock_near(&inner.body, hash)
-        {
-            let found = locked.line.find(key, locked.word().occupied());
-            if found != 0 {
-                let done = replace(locked.line, found, value, when);
-                machine.unlock(locked);
-                return Ok(done);
-            }
-            if let Some(at) = machine.free_near(&locked, hash)
-                && when.allows(None)
-                && let Some(desk) = inner.desks.own(&inner.shelf.desks)
-            {
-                machine.insert(desk, locked, &at, |line, slot| line.fill(slot, key, value));
-                inner.after_insert(desk);
-                return Ok(Put::Inserted);
-            }
-            return self.put_behind(locked, (key, hash), value, when);
+        let found = equal_keys(locked.line, key) & locked.word().occupied();
+        if found != 0 {
+            let done = replace(locked.line, found, value, when);
+            machine.unlock(locked);
+            return Ok(done);
         }
-        self.put_anyhow((key, hash), value, when)
+        if let Some(next) = locked.next()
+            && when.allows(None)
+            && let Some(desk) = inner.desks.own(&inner.shelf.desks)
+        {
+            machine.insert_next(desk, locked, next, |line, slot| line.fill(slot, key, value));
+            inner.after_insert(desk);
+            return Ok(Put::Inserted);
+        }
+        self.put_behind(locked, (key, hash), value, when)
     }
 
     /// As [`put_word`](Self::put_word), of what is not in the own line of this bucket.

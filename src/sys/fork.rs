@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::Once;
+use std::sync::{Mutex, Once};
 
 /// A word that is 1 in the process that made it and 0 in every process forked from it.
 #[derive(Clone, Copy)]
@@ -93,6 +93,37 @@ impl ForkWord {
     #[inline]
     pub(crate) fn is_ours(&self) -> bool {
         self.word().load(Ordering::Relaxed) != 0
+    }
+}
+
+/// A number that is 0 in every process forked from the one that made it. Its word serves another when it is dropped.
+pub(crate) struct OwnNumber(ForkWord);
+
+/// Words that were given back in this process. A forked child begins with none.
+static FREE: PerProcess<Mutex<Vec<ForkWord>>> = PerProcess::new();
+
+impl OwnNumber {
+    pub(crate) fn new(number: u64) -> io::Result<Self> {
+        // Not waited for: another page costs little, a thread that stands still in the middle of this much.
+        let free = FREE.get().and_then(|free| free.try_lock().ok()?.pop());
+        let word = free.map_or_else(ForkWord::new, Ok)?;
+        word.word().store(number, Ordering::Relaxed);
+        Ok(Self(word))
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self) -> u64 {
+        self.0.word().load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for OwnNumber {
+    fn drop(&mut self) {
+        if let Ok((_, free)) = FREE.get_or_init(Mutex::default)
+            && let Ok(mut free) = free.try_lock()
+        {
+            free.push(self.0);
+        }
     }
 }
 
@@ -180,5 +211,24 @@ pub(crate) extern "C" fn let_go_in_the_child() {
             // SAFETY: both are open: they were at the fork.
             unsafe { libc::dup3(stand_in - 1, own - 1, libc::O_CLOEXEC) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OwnNumber;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn numbers_that_are_dropped_leave_their_words_to_others() {
+        let words = (0..5000).map(|n| {
+            let number = OwnNumber::new(n).unwrap();
+            assert_eq!(number.get(), n);
+            number.0.0.addr()
+        });
+        // Other tests may have made the one or other.
+        assert!(words.collect::<BTreeSet<_>>().len() < 100);
+        let both = [OwnNumber::new(1).unwrap(), OwnNumber::new(2).unwrap()];
+        assert_eq!(both.map(|number| number.get()), [1, 2]);
     }
 }

@@ -9,6 +9,7 @@ use mutirao::raw::table::{Asked, Seen, Store, Table, TableHead, Trouble};
 use mutirao::raw::table_change::{Slot, Spot};
 use mutirao::raw::table_desk::{Desk, Leaving};
 use mutirao::raw::table_line::{PairLine, RecordLine};
+use mutirao::raw::table_lock::lock_line;
 use mutirao::raw::table_word::{Extent, Line, Word};
 use mutirao::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
 
@@ -310,7 +311,7 @@ impl Ours<'_, PairLine> {
         let table = self.table();
         let fill = |line: &PairLine, slot| line.fill(slot, key, value);
         // As the segment does it: the usual way first.
-        let mut near = table.lock_near(self.life, key);
+        let mut near = table.lock_home(self.life, key);
         if let Some(locked) = near.take() {
             let found = locked.line.find(key, locked.word().occupied());
             if found != 0 {
@@ -318,15 +319,11 @@ impl Ours<'_, PairLine> {
                 table.unlock(locked);
                 return true;
             }
-            if let Some(at) = table.free_near(&locked, key) {
-                table.insert(self.desk(), locked, &at, fill);
+            if let Some(next) = locked.next() {
+                table.insert_next(self.desk(), locked, next, fill);
                 return true;
             }
-            if table.is_home(&locked, key) {
-                near = Some(locked);
-            } else {
-                table.unlock(locked);
-            }
+            near = Some(locked);
         }
         let locked = near.unwrap_or_else(|| table.lock(self.life, key).expect("a living owner unlocks"));
         let mut wanted = Wanted { key, value: None, stage: self.stage };
@@ -366,7 +363,7 @@ impl Ours<'_, RecordLine> {
         let fill = |line: &RecordLine, slot| line.fill(slot, 0, unit);
         // As the segment does it, straight.
         if let Some((bucket, line)) = table.near(key)
-            && let Some(locked) = table.lock_line(self.life, bucket, line)
+            && let Some(locked) = lock_line(self.life, bucket, line)
         {
             let found = line.find(0, locked.word().occupied());
             let at = Slot { line, link: 0, slot: found.trailing_zeros() };
@@ -376,7 +373,7 @@ impl Ours<'_, RecordLine> {
                 return table.let_leave(self.desk());
             }
             match table.free_near(&locked, key) {
-                Some(at) if found == 0 => return table.insert(self.desk(), locked, &at, fill),
+                Some(next) if found == 0 => return table.insert_next(self.desk(), locked, next, fill),
                 _ => table.unlock(locked),
             }
         }

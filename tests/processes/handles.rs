@@ -1,6 +1,6 @@
 //! Handles in the arguments: processes that meet on each primitive, and die there.
 
-use mutirao::{Lock, LockError, Mutex, Process, Queue, Segment, Semaphore, Value};
+use mutirao::{Dict, Error, Lock, LockError, Mutex, Plain, Process, Queue, Segment, Semaphore, Value};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
@@ -290,19 +290,35 @@ fn a_socket_without_a_segment_is_no_segment() {
 fn a_handle_inherited_by_fork_is_refused() {
     let _watchdog = watchdog("a_handle_inherited_by_fork_is_refused", &[]);
     // In a process of its own, where no other thread holds a lock of std's at the fork.
-    assert_eq!(Process::spawn(fork_and_use, ()).unwrap().join().unwrap(), ["Forked"; 3].map(String::from));
+    assert_eq!(Process::spawn(fork_and_use, ()).unwrap().join().unwrap(), ["Forked"; 9].map(String::from));
 }
 
 fn fork_and_use((): ()) -> Vec<String> {
     let (lock, queue, semaphore) = (Lock::new().unwrap(), Queue::<u32>::new(4).unwrap(), Semaphore::new(1).unwrap());
     queue.send(7).unwrap();
     let permit = semaphore.acquire().unwrap();
+    let words = Dict::<u64, u64>::new().unwrap();
+    let records = Dict::<Plain<[u8; 16]>, Plain<[u8; 40]>>::new().unwrap();
+    let (key, value) = (Plain([1; 16]), Plain([2; 40]));
+    words.set(&1, &2).unwrap();
+    records.set(&key, &value).unwrap();
     let said = in_a_fork(|| {
+        let forked = |error: Option<Error>| error.map(|error| error.is_forked());
         let answers = [
             lock.lock().err().and_then(|error| Some(error.failed()?.is_forked())),
             queue.try_recv().err().map(|error| error.is_forked()),
             semaphore.try_acquire().err().map(|error| error.is_forked()),
+            // Reads and writes of what is there go straight: they have no check but that of the bucket's number.
+            forked(words.get(&1).err()),
+            forked(words.set(&1, &3).err()),
+            forked(words.set(&4, &5).err()),
+            forked(records.get(&key).err()),
+            forked(records.get_with(&key, <[u8]>::len).err()),
+            forked(records.contains_key(&key).err()),
         ];
+        // Another handle's number takes the place of one that was dropped: it is not taken for the other's.
+        let (words, other) = (words.reattach().unwrap(), Dict::<u64, u64>::new().unwrap());
+        assert_eq!((words.get(&1).unwrap(), other.get(&1).unwrap()), (Some(2), None));
         let again = queue.reattach().unwrap();
         assert_eq!(again.recv().unwrap(), 7);
         again.send(8).unwrap();
@@ -310,6 +326,7 @@ fn fork_and_use((): ()) -> Vec<String> {
     });
     // The forked one has dropped its copies of the handles and of the permit; ours are what they were.
     drop(lock.lock().unwrap());
+    assert_eq!((words.get(&1).unwrap(), words.len(), records.get(&key).unwrap()), (Some(2), 1, Some(value)));
     assert!(semaphore.try_acquire().unwrap_err().is_would_block());
     assert_eq!(queue.try_recv().unwrap(), 8);
     drop(permit);
