@@ -83,7 +83,7 @@ impl KeyedHash {
     #[inline(always)]
     pub fn word(&self, key: u64) -> u64 {
         match self.kind {
-            HashKind::Fold2 => self.last(self.secrets[1], key, 0, 8),
+            HashKind::Fold2 => self.usual_word(key),
             HashKind::SipHash13 => self.sip(8, |_| key),
         }
     }
@@ -94,22 +94,12 @@ impl KeyedHash {
         self.last(self.secrets[1], key, 0, 8)
     }
 
-    /// The hash of a key of 16 bytes.
-    #[inline(always)]
-    pub fn pair(&self, first: u64, second: u64) -> u64 {
-        match self.kind {
-            HashKind::Fold2 => self.last(self.secrets[1], first, second, 16),
-            HashKind::SipHash13 => self.sip(16, |at| if at == 0 { first } else { second }),
-        }
-    }
-
     /// The hash of a key.
     #[inline(always)]
     pub fn bytes(&self, key: &[u8]) -> u64 {
-        match (self.kind, key.len()) {
-            (HashKind::Fold2, 16) => self.pair(whole_word(key, 0), whole_word(key, 8)),
-            (HashKind::Fold2, 8) => self.word(whole_word(key, 0)),
-            _ => self.other_bytes(key),
+        match self.kind {
+            HashKind::Fold2 => self.usual_bytes(key),
+            HashKind::SipHash13 => self.other_bytes(key),
         }
     }
 
@@ -262,7 +252,6 @@ mod tests {
                 assert!(seen.insert(by_words), "{kind:?} {len}");
             }
             assert_eq!(hash.word(word_of(&key, 0)), hash.bytes(&key[..8]));
-            assert_eq!(hash.pair(word_of(&key, 0), word_of(&key, 1)), hash.bytes(&key[..16]));
         }
     }
 
@@ -339,8 +328,8 @@ mod tests {
                 let hash = some(HashKind::Fold2, seed);
                 let (mut low, mut tags) = (vec![0_u32; BUCKETS], [0_u32; 256]);
                 for i in 0..2 * BUCKETS as u64 {
-                    let [first, second] = key(i);
-                    let hash = if len == 8 { hash.word(first) } else { hash.pair(first, second) };
+                    let words = key(i);
+                    let hash = hash.words(len, |at| words[at]);
                     low[hash as usize % BUCKETS] += 1;
                     tags[(hash >> 56) as usize] += 1;
                 }
@@ -364,7 +353,8 @@ mod tests {
                 for _ in 0..64 {
                     let [a, b] = [(); 2].map(|()| splitmix(&mut state));
                     let (c, d) = if bit < 64 { (a ^ 1 << bit, b) } else { (a, b ^ 1 << (bit - 64)) };
-                    changed += (hash.pair(a, b) ^ hash.pair(c, d)).count_ones();
+                    let [before, after] = [[a, b], [c, d]].map(|words| hash.words(16, |at| words[at]));
+                    changed += (before ^ after).count_ones();
                 }
                 assert!((28..=36).contains(&(changed / 64)), "secrets {seed}, bit {bit}: {changed}");
             }

@@ -36,13 +36,6 @@ pub enum Spot<'a, L> {
 }
 
 impl<'a, S: Store> Table<'a, S> {
-    /// A free slot for what is not in the own line of this bucket, if it can be nowhere else. `None`:
-    /// [`locate`](Self::locate) knows.
-    #[inline(always)]
-    pub fn free_near(&self, locked: &Locked<'a, S::Line>, hash: u64) -> Option<Next<S::Line>> {
-        if self.is_home(locked, hash) { locked.next() } else { None }
-    }
-
     /// Where an entry is, or would be. Under the lock.
     #[inline(always)]
     pub fn locate(

@@ -3,7 +3,7 @@
 
 use crate::order;
 use crate::participant::{Liveness, ParticipantId};
-use crate::raw::table::{Store, Table, Trouble};
+use crate::raw::table::{Guess, Store, Table, Trouble};
 use crate::raw::table_word::{Line, Word};
 use crate::sync::{Ordering::Relaxed, fence};
 
@@ -27,24 +27,15 @@ impl<L: Line> Drop for Unlocks<'_, L> {
     }
 }
 
-/// Locks a bucket that was looked up, if nobody has it locked.
+/// The usual way of a change, straight: locks the bucket that was guessed and whose line was looked up, if nobody has it locked
+/// and its level says that the guess is right. `bits`: of a hash, that decide on a bucket which was never split.
 #[inline(always)]
-pub fn lock_line<'a, L: Line>(life: &impl Liveness, bucket: u64, line: &'a L) -> Option<Locked<'a, L>> {
+pub fn lock_guessed<'a, L: Line>(life: &impl Liveness, guess: Guess, line: &'a L, bits: u32) -> Option<Locked<'a, L>> {
     let (word, me) = (Word::mine(line), life.me());
-    if word.is_locked() || !take(me, line, word) {
+    if !word.is_free_at(guess.bits.wrapping_sub(bits)) || !take(me, line, word) {
         return None;
     }
-    Some(Locked { bucket, line, word, me })
-}
-
-/// The same, only if the bucket is at this level, which says whether its place was guessed rightly.
-#[inline(always)]
-pub fn lock_at<'a, L: Line>(life: &impl Liveness, bucket: u64, line: &'a L, level: u32) -> Option<Locked<'a, L>> {
-    let (word, me) = (Word::mine(line), life.me());
-    if !word.is_free_at(level) || !take(me, line, word) {
-        return None;
-    }
-    Some(Locked { bucket, line, word, me })
+    Some(Locked { bucket: guess.bucket, line, word, me })
 }
 
 /// Free -> ours, as it was looked at.
@@ -70,25 +61,18 @@ impl<'a, S: Store> Table<'a, S> {
         }
     }
 
-    /// The usual way of a change, straight: locks the bucket that is guessed, if nobody has it locked and the guess is right.
+    /// Locks the bucket that is guessed for a hash, if that is [straight](lock_guessed).
     #[inline(always)]
     pub fn lock_home(&self, life: &impl Liveness, hash: u64) -> Option<Locked<'a, S::Line>> {
-        let guess = self.seen.guess(hash);
-        let line = self.store.bucket_near(guess.bucket)?;
-        lock_at(life, guess.bucket, line, guess.bits.wrapping_sub(self.bits))
+        let (guess, line) = self.near(hash)?;
+        lock_guessed(life, guess, line, self.bits)
     }
 
     /// The bucket that is guessed for a hash, and its line.
     #[inline(always)]
-    pub fn near(&self, hash: u64) -> Option<(u64, &'a S::Line)> {
-        let bucket = self.guess(hash);
-        Some((bucket, self.store.bucket_near(bucket)?))
-    }
-
-    /// Whether this bucket has the entries of a hash.
-    #[inline(always)]
-    pub fn is_home(&self, locked: &Locked<'a, S::Line>, hash: u64) -> bool {
-        self.belongs(hash, locked.bucket, locked.word)
+    pub fn near(&self, hash: u64) -> Option<(Guess, &'a S::Line)> {
+        let guess = self.seen.guess(hash);
+        Some((guess, self.store.bucket_near(guess.bucket)?))
     }
 
     /// Reads a bucket, while nobody else writes into it.

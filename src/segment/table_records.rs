@@ -7,7 +7,7 @@ use crate::raw::table::Trouble;
 use crate::raw::table_change::{Slot, Spot};
 use crate::raw::table_desk::Leaving;
 use crate::raw::table_line::RecordLine;
-use crate::raw::table_lock::lock_line;
+use crate::raw::table_lock::lock_guessed;
 use crate::segment::access;
 use crate::segment::allocate::InHand;
 use crate::segment::arena::Found;
@@ -119,7 +119,7 @@ impl Table<RecordLine> {
         let mut block = inner.record_block(life, key, value)?;
         let unit = unit_of(block.reference().unit)?;
         write_record(block.words(), key, value);
-        if let Some((bucket, line)) = near
+        if let Some((guess, line)) = near
             && let Some(desk) = inner.desks.own(&inner.shelf.desks)
         {
             let mut foreseen = None;
@@ -130,11 +130,11 @@ impl Table<RecordLine> {
                 }
                 foreseen = inner.arena().ok().and_then(|arena| arena.foresee(leaves.into()));
             }
-            if let Some(locked) = lock_line(life, bucket, line) {
+            if let Some(locked) = lock_guessed(life, guess, line, inner.shelf.bits) {
                 let found = candidates(line, hash, locked.word().occupied());
                 if found == 0
                     && when.allows(None)
-                    && let Some(next) = machine.free_near(&locked, hash)
+                    && let Some(next) = locked.next()
                 {
                     block.set_place(inner.place(Key::Record));
                     machine.insert_next(desk, locked, next, |line, slot| line.fill(slot, tag_of(hash), unit));

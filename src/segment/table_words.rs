@@ -6,7 +6,7 @@ use crate::raw::table::{Asked, Store, Trouble};
 use crate::raw::table_change::Spot;
 use crate::raw::table_find::look_at;
 use crate::raw::table_line::PairLine;
-use crate::raw::table_lock::{Locked, lock_at};
+use crate::raw::table_lock::{Locked, lock_guessed};
 use crate::raw::table_word::{Line, Word};
 use crate::segment::equal::{equal_keys, equal_pairs};
 use crate::segment::table::{BATCH, Inner, Put, Table, When, family};
@@ -171,11 +171,7 @@ impl Table<PairLine> {
     fn lock_straight(&self, hash: u64) -> Option<Locked<'_, PairLine>> {
         let inner = self.inner();
         let (guess, line) = inner.shelf.straight(hash)?;
-        if inner.body.is_over() {
-            None
-        } else {
-            lock_at(&inner.body, guess.bucket, line, guess.bits.wrapping_sub(inner.shelf.bits))
-        }
+        if inner.body.is_over() { None } else { lock_guessed(&inner.body, guess, line, inner.shelf.bits) }
     }
 
     /// As [`put_word`](Self::put_word), of a bucket that is none of the first ones, with another hash, or with a bound.
@@ -257,9 +253,7 @@ impl Table<PairLine> {
         let machine = inner.shelf.machine(&standing);
         let mut wanted = Wanted { key, hash, value: 0, marks: false };
         let fill = |line: &PairLine, slot| line.fill(slot, key, value);
-        if machine.is_home(&locked, hash)
-            && let Some(desk) = inner.desks.own(&inner.shelf.desks)
-        {
+        if let Some(desk) = inner.desks.own(&inner.shelf.desks) {
             match machine.locate_behind(&locked, &mut wanted) {
                 Ok(Spot::Free(at)) if when.allows(None) => {
                     machine.insert(desk, locked, &at, fill);

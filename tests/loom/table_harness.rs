@@ -9,7 +9,7 @@ use mutirao::raw::table::{Asked, Seen, Store, Table, TableHead, Trouble};
 use mutirao::raw::table_change::{Slot, Spot};
 use mutirao::raw::table_desk::{Desk, Leaving};
 use mutirao::raw::table_line::{PairLine, RecordLine};
-use mutirao::raw::table_lock::lock_line;
+use mutirao::raw::table_lock::lock_guessed;
 use mutirao::raw::table_word::{Extent, Line, Word};
 use mutirao::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
 
@@ -362,8 +362,8 @@ impl Ours<'_, RecordLine> {
         let enliven = || blocks::enliven(word, self.life.me(), blocks::look(word).generation());
         let fill = |line: &RecordLine, slot| line.fill(slot, 0, unit);
         // As the segment does it, straight.
-        if let Some((bucket, line)) = table.near(key)
-            && let Some(locked) = lock_line(self.life, bucket, line)
+        if let Some((guess, line)) = table.near(key)
+            && let Some(locked) = lock_guessed(self.life, guess, line, table.bits)
         {
             let found = line.find(0, locked.word().occupied());
             let at = Slot { line, link: 0, slot: found.trailing_zeros() };
@@ -372,7 +372,7 @@ impl Ours<'_, RecordLine> {
                 table.exchange(self.desk(), locked, &at, unit, RecordLine::refer);
                 return table.let_leave(self.desk());
             }
-            match table.free_near(&locked, key) {
+            match locked.next() {
                 Some(next) if found == 0 => return table.insert_next(self.desk(), locked, next, fill),
                 _ => table.unlock(locked),
             }
