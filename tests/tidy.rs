@@ -316,9 +316,30 @@ fn shown(tree: &Tree) -> Vec<String> {
     names.filter(|name| !is_there(name)).map(|name| format!("docs/crash.md: `{name}` is no test")).collect()
 }
 
+/// A mutant that no longer fits its file kills nothing: every hunk's old lines stand in the file, next to each other.
+fn mutants(tree: &Tree) -> Vec<String> {
+    let mut found = Vec::new();
+    for patch in tree.files.iter().filter(|file| file.path.ends_with(".patch")) {
+        for file in patch.text.split("\ndiff --git ").skip(1) {
+            let (_, name) = file.split_once("\n--- a/").unwrap_or_default();
+            let name = name.lines().next().unwrap_or_default();
+            let text = tree.file(name).map_or("", |file| file.text.as_str());
+            for hunk in file.split("\n@@ ").skip(1) {
+                let lines = hunk.lines().skip(1).filter(|line| !line.starts_with(['+', '\\']));
+                // An empty line may have lost the blank before it.
+                let old: String = lines.map(|line| line.get(1..).unwrap_or_default().to_owned() + "\n").collect();
+                if !text.contains(old.trim_end()) {
+                    found.push(format!("{}: does not fit {name} any more", patch.path));
+                }
+            }
+        }
+    }
+    found
+}
+
 type Rule = fn(&Tree) -> Vec<String>;
 
-const RULES: [(&str, Rule); 12] = [
+const RULES: [(&str, Rule); 13] = [
     ("floors", floors),
     ("door plates", door_plates),
     ("file lengths", file_lengths),
@@ -331,6 +352,7 @@ const RULES: [(&str, Rule); 12] = [
     ("left over", left_over),
     ("machine paths", machine_paths),
     ("shown", shown),
+    ("mutants", mutants),
 ];
 
 #[test]
@@ -872,6 +894,21 @@ fn a_claim_without_its_test_is_found() {
     is_found(shown, &[page, ("tests/deaths.rs", "fn a_death() {}\n")], "`an_end` is no test");
     let there = [page, ("tests/deaths.rs", "fn a_death() {}\noperations! {\n    an_end: f;\n}\n")];
     assert!(shown(&house(&there)).is_empty());
+}
+
+#[test]
+fn a_mutant_that_fits_no_more_is_found() {
+    let mutant = |old: &str| {
+        format!(
+            "A defect.\n\ndiff --git a/src/error.rs b/src/error.rs\n--- a/src/error.rs\n+++ b/src/error.rs\n@@ -1,2 +1,2 @@\n //! Words.\n-{old}\n+pub struct Bad;\n"
+        )
+    };
+    is_found(
+        mutants,
+        &[("tests/mutants/01-bad.patch", &mutant("pub struct Gone;"))],
+        "01-bad.patch: does not fit src/error.rs",
+    );
+    assert!(mutants(&house(&[("tests/mutants/01-good.patch", &mutant("pub struct Error;"))])).is_empty());
 }
 
 #[test]
