@@ -8,6 +8,7 @@ use crate::sys::trace;
 use core::fmt;
 use core::time::Duration;
 use serde::{Serialize, de::DeserializeOwned};
+use std::collections::HashSet;
 
 /// At how many of an operation's instructions a child is killed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,7 +16,10 @@ pub enum Points {
     /// Before each step of shared memory, and after the last: each instruction that touches a shared mapping, of whatever
     /// file and whoever's, and each system call. Nobody else can see what happens between two of them, so this shows what
     /// [`Every`](Self::Every) shows, and is much quicker. Few need anything else. A loop over memory does the same instruction
-    /// again and again: between two system calls, its first 32 times and then the 64th, the 128th, ... are tried.
+    /// again and again: between two system calls, its first 8 times and then the 16th, the 32nd, ... are tried.
+    ///
+    /// What one victim left to be done makes the next one go another way: points are tried until a victim goes all the way and
+    /// comes by none that is new, whichever the instructions were that came just before.
     Shared,
     /// Before each instruction, and after the last.
     Every,
@@ -145,16 +149,16 @@ where
     done.instructions = match points {
         Points::Shared => at_shared_steps(begin, &mut end)?,
         Points::Every => {
-            let whole = at_instructions(u64::MAX, u64::MAX, |_| u64::MAX, begin, &mut end)?;
+            let whole = at_instructions(u64::MAX, (0, u64::MAX), |_| u64::MAX, begin, &mut end)?;
             // An operation takes about as many instructions each time.
-            at_instructions(0, whole.saturating_mul(4), |k| k + 1, begin, &mut end)?
+            at_instructions(0, (whole, whole.saturating_mul(4)), |k| k + 1, begin, &mut end)?
         }
         Points::About(n) => {
-            let whole = at_instructions(u64::MAX, u64::MAX, |_| u64::MAX, begin, &mut end)?;
+            let whole = at_instructions(u64::MAX, (0, u64::MAX), |_| u64::MAX, begin, &mut end)?;
             let stride = (whole / u64::from(n.max(1))).max(1);
-            at_instructions(0, whole.saturating_mul(4), |k| k + stride, begin, &mut end)?
+            at_instructions(0, (whole, whole.saturating_mul(4)), |k| k + stride, begin, &mut end)?
         }
-        Points::Growing(most) => at_instructions(0, most.into(), |k| 2 * k + 1, begin, &mut end)?,
+        Points::Growing(most) => at_instructions(0, (0, most.into()), |k| 2 * k + 1, begin, &mut end)?,
     };
     Ok(done)
 }
@@ -212,11 +216,11 @@ where
     Ok(killed)
 }
 
-/// Kills after `k` instructions, then after `next(k)`, until an operation is over before that or `most` are passed.
-/// How many instructions it has, as far as that was seen.
+/// Kills after `k` instructions, then after `next(k)`, until an operation is over before that, from `least` on, or `most` are
+/// passed. How many instructions it has, as far as that was seen.
 fn at_instructions(
     mut k: u64,
-    most: u64,
+    (least, most): (u64, u64),
     next: impl Fn(u64) -> u64,
     begin: impl Fn() -> Result<Victim>,
     mut end: impl FnMut(Victim, Killed) -> Result<()>,
@@ -226,66 +230,99 @@ fn at_instructions(
     while k <= most {
         let mut victim = begin()?;
         let mut done = 0;
-        while done < k {
-            if !victim.step()? {
-                end(victim, Killed::After)?;
-                return Ok(done);
-            }
+        while done < k && victim.step()? {
             done += 1;
         }
-        end(victim, Killed::During(k))?;
-        seen = k;
+        seen = seen.max(done);
+        if done == k {
+            end(victim, Killed::During(k))?;
+        } else {
+            end(victim, Killed::After)?;
+            // What others left to do, or did not, makes one victim's way shorter than the next one's.
+            if k >= least {
+                break;
+            }
+        }
         k = next(k);
     }
     Ok(seen)
 }
 
 /// So many times an instruction is killed between two system calls, if it comes that often; then at ever fewer of its times.
-const ALL_TIMES: u64 = 32;
+const ALL_TIMES: u64 = 8;
 
-/// Kills before each step of shared memory. What lies before the stretch between two system calls in which the kill is
-/// to be is not stepped through. How many instructions the operation has.
+/// A step of shared memory, told by what it has in common with that of other victims: the system calls before it, how often
+/// its instruction came since the last one, and the names of the last steps, this one included.
+#[derive(PartialEq, Eq, Hash)]
+struct Point {
+    calls: usize,
+    times: u64,
+    last: [u64; 4],
+}
+
+/// Kills before each step of shared memory. How many instructions the operation has.
+///
+/// No victim need take the way of the one before it: what that one left is still to be done, or another did it. So a point is
+/// tried when some victim comes by for whom it is new, and it ends when one went all the way and came by none.
 fn at_shared_steps(
     begin: impl Fn() -> Result<Victim>,
     mut end: impl FnMut(Victim, Killed) -> Result<()>,
 ) -> Result<u64> {
-    // System calls before this stretch, steps of shared memory and instructions before it, points within it.
-    let (mut calls, mut before, mut instructions, mut within) = (0, 0, 0, 0);
-    // Bounded as the operation is: each round goes one step further.
-    'rounds: loop {
+    let mut tried = HashSet::new();
+    // Behind so many system calls, when it was last come to: steps of shared memory, instructions.
+    let mut passed = vec![(0, 0)];
+    // Over so many system calls a victim runs: before them is nothing new, or nothing was a moment ago.
+    let mut from = 0;
+    // Bounded: after each round that finds nothing new, one begins with fewer system calls.
+    loop {
         let mut victim = begin()?;
-        for _ in 0..calls {
-            if !victim.run_over_system_call()? {
-                // It took another way than the ones before it, a shorter one.
+        let mut calls = 0;
+        while calls < from && victim.run_over_system_call()? {
+            calls += 1;
+        }
+        if calls < from {
+            end(victim, Killed::After)?;
+            from = calls;
+            continue;
+        }
+        let (mut last, (mut steps, mut instructions)) = ([0; 4], passed[calls]);
+        let new = loop {
+            let ahead = victim.ahead()?;
+            let (name, times) = match ahead {
+                Ahead::Own => (0, 0),
+                Ahead::Touch { name, times } => (name, times),
+                Ahead::System { name } => (name, 0),
+            };
+            if ahead != Ahead::Own {
+                last = [last[1], last[2], last[3], name];
+                let is_point = times <= ALL_TIMES || times.is_power_of_two();
+                if is_point && tried.insert(Point { calls, times, last }) {
+                    break true;
+                }
+                steps += 1;
+            }
+            if !victim.step()? {
+                break false;
+            }
+            instructions += 1;
+            if let Ahead::System { .. } = ahead {
+                (calls, last) = (calls + 1, [0; 4]);
+                passed.truncate(calls);
+                passed.push((steps, instructions));
+            }
+        };
+        match (new, from) {
+            (true, _) => {
+                end(victim, Killed::During(steps))?;
+                from = calls;
+            }
+            (false, 0) => {
                 end(victim, Killed::After)?;
                 return Ok(instructions);
             }
-        }
-        let (mut points, mut steps, mut passed) = (0, 0, 0);
-        loop {
-            let ahead = victim.ahead()?;
-            let is_point = match ahead {
-                Ahead::Own => false,
-                Ahead::Touch(times) => times <= ALL_TIMES || times.is_power_of_two(),
-                Ahead::System => true,
-            };
-            if ahead == Ahead::System || is_point && points == within {
-                end(victim, Killed::During(before + steps))?;
-                within += 1;
-                if ahead == Ahead::System {
-                    calls += 1;
-                    before += steps + 1;
-                    instructions += passed + 1;
-                    within = 0;
-                }
-                continue 'rounds;
-            }
-            points += u64::from(is_point);
-            steps += u64::from(ahead != Ahead::Own);
-            passed += 1;
-            if !victim.step()? {
+            (false, _) => {
                 end(victim, Killed::After)?;
-                return Ok(instructions + passed - 1);
+                from = 0;
             }
         }
     }

@@ -7,7 +7,8 @@ use crate::sys::trace::{self, Memory, Stop};
 use core::ops::Range;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::hash_map::{DefaultHasher, Entry};
+use std::hash::{Hash, Hasher};
 use std::io;
 
 /// A child that stands still within its operation.
@@ -16,19 +17,27 @@ pub(crate) struct Victim {
     memory: Memory,
     /// Where it has memory that others see; `None` when that may have changed.
     shared: Option<Vec<Range<u64>>>,
-    /// What the instructions that it came by reach, and how often they were asked for since its last system call.
-    known: HashMap<u64, (Reach, u64)>,
+    /// The instructions that it came by since its last system call.
+    known: HashMap<u64, Known>,
 }
 
-/// What a victim is about to do.
+#[derive(Clone, Copy)]
+struct Known {
+    reach: Reach,
+    /// How often it was come by.
+    times: u64,
+    name: u64,
+}
+
+/// What a victim is about to do. The name of an instruction is the same in all victims of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ahead {
     /// Something that nobody else can see.
     Own,
     /// An instruction that touches shared memory, for so many times since the last system call.
-    Touch(u64),
+    Touch { name: u64, times: u64 },
     /// A system call.
-    System,
+    System { name: u64 },
 }
 
 /// System calls of x86-64 after which memory may be elsewhere: mmap, mprotect, munmap, mremap, shmat, shmdt.
@@ -83,29 +92,29 @@ impl Victim {
     pub(crate) fn ahead(&mut self) -> Result<Ahead> {
         let registers = trace::registers(self.child.id()).map_err(failed)?;
         let at = registers.next;
-        let (reach, times) = match self.known.entry(at) {
+        let known = match self.known.entry(at) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
                 let mut bytes = [0; LONGEST];
                 self.memory.read(at, &mut bytes).map_err(failed)?;
-                new.insert((Reach::of(&bytes), 0))
+                new.insert(Known { reach: Reach::of(&bytes), times: 0, name: name_of(at, &bytes) })
             }
         };
-        *times += 1;
-        let (reach, times) = (*reach, *times);
+        known.times += 1;
+        let Known { reach, times, name } = *known;
         if reach == Reach::System {
             self.known.clear();
             if MAPPING.contains(&registers.general[0]) {
                 self.shared = None;
             }
-            return Ok(Ahead::System);
+            return Ok(Ahead::System { name: name.wrapping_add(registers.general[0]) });
         }
         let shared = match &self.shared {
             Some(shared) => shared,
             None => self.shared.insert(trace::shared_memory(self.child.id()).map_err(failed)?),
         };
         let is_shared = |address| shared.iter().any(|range| range.contains(&address));
-        Ok(if reach.touches(&registers.general, is_shared) { Ahead::Touch(times) } else { Ahead::Own })
+        Ok(if reach.touches(&registers.general, is_shared) { Ahead::Touch { name, times } } else { Ahead::Own })
     }
 
     /// Kills it where it stands.
@@ -121,6 +130,13 @@ impl Victim {
     fn stop(&self) -> Result<Stop> {
         trace::wait(self.child.id()).map_err(failed)
     }
+}
+
+/// Tells an instruction from others, in whatever victim: programs and libraries lie at another page in each of them.
+fn name_of(at: u64, bytes: &[u8; LONGEST]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (at % 4096, bytes).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn unexpected(how: Stop) -> Error {

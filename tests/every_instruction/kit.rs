@@ -55,6 +55,32 @@ fn a_structure_that_is_never_torn_passes() {
     assert_eq!(sums_seen(&accounts, pay, sum), BTreeSet::from([100]));
 }
 
+#[test]
+fn a_structure_that_is_torn_on_another_way_than_the_first_one_is_caught() {
+    // The first victims, and each seventh one, call the system before they pay, and more often than the others.
+    let stage = (Array::<u64>::new(2).unwrap(), Value::new(0_u64).unwrap());
+    stage.0.set(0, 100).unwrap();
+    let pay = |(accounts, victims): (Array<u64>, Value<u64>)| {
+        let victim = victims.fetch_add(1);
+        begin();
+        if victim < 5 || victim % 7 == 0 {
+            for _ in 0..5 {
+                std::thread::yield_now();
+            }
+        }
+        accounts.set(0, 99).unwrap();
+        accounts.set(1, 1).unwrap();
+        end();
+    };
+    let sum = |(accounts, _): &(Array<u64>, Value<u64>)| {
+        let sum = accounts.get(0).unwrap() + accounts.get(1).unwrap();
+        accounts.set(0, 100).unwrap();
+        accounts.set(1, 0).unwrap();
+        sum
+    };
+    assert_eq!(sums_seen(&stage, pay, sum), BTreeSet::from([99, 100]));
+}
+
 const LEN: usize = 512;
 
 /// Memory of one's own, mapped by one's own hand.
@@ -87,7 +113,7 @@ fn change(path: PathBuf) {
         }
         std::ptr::copy_nonoverlapping(all.as_ptr(), at.add(100), len);
         std::arch::asm!("lock xadd [{}], {}", in(reg) at.add(8), inout(reg) 7_u64 => _);
-        std::arch::asm!("rep stosb", inout("rdi") at.add(402) => _, inout("rcx") 20_u64 => _, in("al") 9_u8);
+        std::arch::asm!("rep stosb", inout("rdi") at.add(402) => _, inout("rcx") 8_u64 => _, in("al") 9_u8);
         file.write_all_at(&[10; 40], 430).unwrap();
         let other = map(&file);
         other.add(480).write_volatile(11);
