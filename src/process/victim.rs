@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::process::instruction::{LONGEST, Reach};
 use crate::process::spawn::Process;
-use crate::sys::trace::{self, Memory, Stop};
+use crate::sys::trace::{self, Memory, Stop, Together};
 use core::ops::Range;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::HashMap;
@@ -19,6 +19,8 @@ pub(crate) struct Victim {
     shared: Option<Vec<Range<u64>>>,
     /// The instructions that it came by since its last system call.
     known: HashMap<u64, Known>,
+    /// Until it is killed: who looks after what it leaves runs where it likes.
+    _together: Option<Together>,
 }
 
 #[derive(Clone, Copy)]
@@ -60,7 +62,8 @@ impl Victim {
             other => return Err(unexpected(other)),
         }
         let memory = Memory::of(pid).map_err(failed)?;
-        Ok(Self { child, memory, shared: None, known: HashMap::new() })
+        let _together = Together::keep(pid);
+        Ok(Self { child, memory, shared: None, known: HashMap::new(), _together })
     }
 
     /// Lets it do one instruction. False: its operation is over.

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)] // ptrace, and a mark that must be one instruction
 
 use core::ops::Range;
+use rustix::thread::{CpuSet, Pid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::fs::{File, read_to_string};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -153,6 +154,30 @@ pub(crate) fn shared_memory(pid: u32) -> io::Result<Vec<Range<u64>>> {
         rest.as_bytes().get(3).is_some_and(|kind| *kind == b's').then_some(range)
     });
     Ok(shared.collect())
+}
+
+/// Keeps this thread and a child on one processor, where changing between them takes a third of the time.
+pub(crate) struct Together {
+    before: CpuSet,
+}
+
+impl Together {
+    /// `None` where that is not allowed: then stepping takes longer, and nothing else.
+    pub(crate) fn keep(pid: u32) -> Option<Self> {
+        let child = Pid::from_raw(number(pid).ok()?)?;
+        let before = sched_getaffinity(None).ok()?;
+        let mut one = CpuSet::new();
+        one.set(sched_getcpu());
+        sched_setaffinity(Some(child), &one).ok()?;
+        sched_setaffinity(None, &one).ok()?;
+        Some(Self { before })
+    }
+}
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        let _ = sched_setaffinity(None, &self.before);
+    }
 }
 
 fn number(pid: u32) -> io::Result<libc::pid_t> {
