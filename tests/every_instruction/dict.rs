@@ -90,6 +90,19 @@ fn get(records: &Records) -> Option<u64> {
     records.get(&name(KEY)).unwrap().as_deref().map(number)
 }
 
+/// A victim that has written before, as most have: it has its desk, and knows the dictionary.
+fn sat(words: Words) -> Words {
+    words.insert(&99, &0).unwrap();
+    words.remove(&99).unwrap();
+    words
+}
+
+fn sat_at_records(records: Records) -> Records {
+    records.insert(&name(99), &value(0)).unwrap();
+    records.remove(&name(99)).unwrap();
+    records
+}
+
 /// The new value, or the old one if the call had not returned. Then the old one is put back.
 fn words_had(words: &Words, killed: Killed, old: Option<u64>, new: Option<u64>) {
     let now = words.get(&KEY).unwrap();
@@ -137,7 +150,7 @@ fn of_this_time(grown: &Value<u64>) -> std::ops::Range<u64> {
 }
 
 fn grow((words, grown): (Words, Value<u64>)) {
-    let keys = of_this_time(&grown);
+    let (words, keys) = (sat(words), of_this_time(&grown));
     begin();
     keys.for_each(|n| _ = words.insert(&n, &n).unwrap());
     end();
@@ -159,17 +172,20 @@ operations! {
     dict_words_get: words_with_key,
         |words| { begin(); words.get(&KEY).unwrap(); end() },
         |words, killed| words_had(words, killed, Some(1), Some(1));
-    dict_words_insert: words,
+    dict_words_insert_first: words,
         |words| { begin(); words.insert(&KEY, &2).unwrap(); end() },
+        |words, killed| words_had(words, killed, None, Some(2));
+    dict_words_insert: words,
+        |words| { let words = sat(words); begin(); words.insert(&KEY, &2).unwrap(); end() },
         |words, killed| words_had(words, killed, None, Some(2));
     dict_words_replace: words_with_key,
         |words| { begin(); words.insert(&KEY, &2).unwrap(); end() },
         |words, killed| words_had(words, killed, Some(1), Some(2));
     dict_words_insert_many: words,
-        |words| { begin(); words.insert_many([(KEY, 2)]).unwrap(); end() },
+        |words| { let words = sat(words); begin(); words.insert_many([(KEY, 2)]).unwrap(); end() },
         |words, killed| words_had(words, killed, None, Some(2));
     dict_words_remove: words_with_key,
-        |words| { begin(); words.remove(&KEY).unwrap(); end() },
+        |words| { let words = sat(words); begin(); words.remove(&KEY).unwrap(); end() },
         |words, killed| words_had(words, killed, Some(1), None);
     dict_words_fetch_add: words_with_key,
         |words| { begin(); words.fetch_add(&KEY, 1).unwrap(); end() },
@@ -195,7 +211,7 @@ operations! {
         grow,
         words_grew;
     dict_words_clear: words,
-        |words| { begin(); words.clear().unwrap(); end() },
+        |words| { let words = sat(words); begin(); words.clear().unwrap(); end() },
         |words, killed| {
             let all = words.to_hash_map().unwrap();
             assert!(all.len() == words.len() && (all.is_empty() || killed != Killed::After), "{all:?}");
@@ -205,20 +221,23 @@ operations! {
     dict_records_get: records_with_key,
         |records| { let key = name(KEY); begin(); records.get(&key).unwrap(); end() },
         |records, killed| records_had(records, killed, Some(1), Some(1));
-    dict_records_insert: records,
+    dict_records_insert_first: records,
         |records| { let (key, new) = (name(KEY), value(2)); begin(); records.insert(&key, &new).unwrap(); end() },
         |records, killed| records_had(records, killed, None, Some(2));
+    dict_records_insert: records,
+        |records| { let records = sat_at_records(records); let (key, new) = (name(KEY), value(2)); begin(); records.insert(&key, &new).unwrap(); end() },
+        |records, killed| records_had(records, killed, None, Some(2));
     dict_records_replace: records_with_key,
-        |records| { let (key, new) = (name(KEY), value(2)); begin(); records.insert(&key, &new).unwrap(); end() },
+        |records| { let records = sat_at_records(records); let (key, new) = (name(KEY), value(2)); begin(); records.insert(&key, &new).unwrap(); end() },
         |records, killed| records_had(records, killed, Some(1), Some(2));
     dict_records_insert_many: records_with_key,
-        |records| { let all = [(name(KEY), value(2))]; begin(); records.insert_many(all).unwrap(); end() },
+        |records| { let records = sat_at_records(records); let all = [(name(KEY), value(2))]; begin(); records.insert_many(all).unwrap(); end() },
         |records, killed| records_had(records, killed, Some(1), Some(2));
     dict_records_remove: records_with_key,
-        |records| { let key = name(KEY); begin(); records.remove(&key).unwrap(); end() },
+        |records| { let records = sat_at_records(records); let key = name(KEY); begin(); records.remove(&key).unwrap(); end() },
         |records, killed| records_had(records, killed, Some(1), None);
     dict_records_update: records_with_key,
-        |records| { let key = name(KEY); begin(); records.update(&key, |_| value(2)).unwrap(); end() },
+        |records| { let records = sat_at_records(records); let key = name(KEY); begin(); records.update(&key, |_| value(2)).unwrap(); end() },
         |records, killed| records_had(records, killed, Some(1), Some(2));
     dict_records_get_or_insert_with: records,
         |records| { let key = name(KEY); begin(); records.get_or_insert_with(&key, || value(2)).unwrap(); end() },
@@ -234,6 +253,7 @@ operations! {
             (records, Value::new(0).unwrap())
         },
         |(records, grown)| {
+            let records = sat_at_records(records);
             let entries: Vec<_> = of_this_time(&grown).map(|n| (name(n), value(n))).collect();
             begin();
             entries.iter().for_each(|(key, value)| _ = records.insert(key, value).unwrap());
@@ -251,7 +271,7 @@ operations! {
             grown.fetch_add(1);
         };
     dict_records_clear: records,
-        |records| { begin(); records.clear().unwrap(); end() },
+        |records| { let records = sat_at_records(records); begin(); records.clear().unwrap(); end() },
         |records, killed| {
             let all = records.to_hash_map().unwrap();
             assert!(all.len() == records.len() && (all.is_empty() || killed != Killed::After), "{:?}", all.keys());
@@ -264,6 +284,7 @@ operations! {
             records
         },
         |records| {
+            let records = sat_at_records(records);
             let entries: Vec<_> = (100..112).map(|n| (name(n), value(n))).collect();
             begin();
             entries.iter().for_each(|(key, value)| _ = records.insert(key, value).unwrap());
@@ -278,7 +299,8 @@ operations! {
         };
     dict_words_recover: || (words(), Value::new(0).unwrap()),
         |(words, deaths)| {
-            kill_at(deaths.fetch_add(1) % 25, &words, |words| { begin(); words.insert(&KEY, &1).unwrap(); end() }).unwrap();
+            let insert = |words| { let words = sat(words); begin(); words.insert(&KEY, &1).unwrap(); end() };
+            kill_at(deaths.fetch_add(1) % 25, &words, insert).unwrap();
             begin();
             words.insert(&KEY, &2).unwrap();
             end();
@@ -298,7 +320,8 @@ operations! {
         |(full, _), killed| words_grew(full, killed);
     dict_records_recover: || (records(), Value::new(0).unwrap()),
         |(records, deaths)| {
-            let replace = |records: Records| {
+            let replace = |records| {
+                let records = sat_at_records(records);
                 let (key, new) = (name(KEY), value(1));
                 begin();
                 records.insert(&key, &new).unwrap();
