@@ -2,7 +2,7 @@
 
 use crate::operations;
 use mutirao::testing::{Killed, begin, end, kill_at};
-use mutirao::{Dict, Value};
+use mutirao::{Dict, Segment, Value};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -203,6 +203,24 @@ operations! {
             assert!(now == 2 || now == 3 && killed != Killed::After, "{now}");
             assert_eq!(words.remove(&KEY).unwrap(), Some(now));
             words_are_whole(words);
+        };
+    // Room for one name, and little memory.
+    dict_words_create: || Segment::options().objects(1).anonymous(128 << 10).unwrap(),
+        // 53 buckets, some of which are made as if they had been split.
+        |segment| { begin(); let made = Words::options().capacity(100).create_named(&segment, "new").unwrap(); end(); drop(made) },
+        |segment, killed| {
+            let words = match Words::open(segment, "new") {
+                Ok(words) => words,
+                Err(error) => {
+                    assert!(error.is_not_found() && killed != Killed::After, "{error}");
+                    Words::options().capacity(100).create_named(segment, "new").unwrap()
+                }
+            };
+            (100..100 + OTHERS).for_each(|n| assert_eq!(words.insert(&n, &(n * n)).unwrap(), None));
+            (1000..1100).for_each(|n| assert_eq!(words.insert(&n, &n).unwrap(), None));
+            words_are_whole(&words);
+            drop(words);
+            segment.remove("new").unwrap();
         };
     dict_words_grow: || full_words(0, 66),
         grow,
