@@ -2,13 +2,15 @@
 
 use crate::operations;
 use mutirao::testing::{Killed, begin, end, kill_at};
-use mutirao::{Dict, Segment, Value};
+use mutirao::{Dict, Plain, Segment, Value};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 type Words = Dict<u64, u64>;
 type Records = Dict<String, String>;
+/// Records of plain data, which are written without codec.
+type Plains = Dict<Plain<[u64; 2]>, Plain<[u64; 9]>>;
 
 /// Entries that are there from the beginning and that nobody changes.
 const OTHERS: u64 = 20;
@@ -125,6 +127,51 @@ fn records_had(records: &Records, killed: Killed, old: Option<u64>, new: Option<
     };
     assert_eq!(was.as_deref().map(number), now);
     records_are_whole(records);
+}
+
+const fn plain_key(n: u64) -> Plain<[u64; 2]> {
+    Plain([n, !n])
+}
+
+fn plains() -> Plains {
+    let plains = Plains::options().memory_bytes(512 << 10).create().unwrap();
+    (100..100 + OTHERS).for_each(|n| assert!(plains.set(&plain_key(n), &Plain([n; 9])).unwrap(), "new"));
+    plains
+}
+
+fn plains_with_key() -> Plains {
+    let plains = plains();
+    plains.set(&plain_key(KEY), &Plain([1; 9])).unwrap();
+    plains
+}
+
+fn sat_at_plains(plains: Plains) -> Plains {
+    plains.set(&plain_key(99), &Plain([0; 9])).unwrap();
+    plains.remove(&plain_key(99)).unwrap();
+    plains
+}
+
+fn plains_had(plains: &Plains, killed: Killed, old: Option<u64>, new: Option<u64>) {
+    let whole = |Plain(words): Plain<[u64; 9]>| {
+        assert_eq!(words, [words[0]; 9], "torn");
+        words[0]
+    };
+    let now = plains.get(&plain_key(KEY)).unwrap().map(whole);
+    assert!(now == new || now == old && killed != Killed::After, "{now:?} after {killed:?}");
+    for n in 200..204 {
+        assert!(plains.set(&plain_key(n), &Plain([n; 9])).unwrap(), "new");
+        assert_eq!(plains.insert(&plain_key(n), &Plain([n + 1; 9])).unwrap().map(whole), Some(n));
+        assert_eq!(plains.remove(&plain_key(n)).unwrap().map(whole), Some(n + 1));
+    }
+    match old {
+        Some(old) => assert_eq!(plains.set(&plain_key(KEY), &Plain([old; 9])).unwrap(), now.is_none()),
+        None => assert_eq!(plains.remove(&plain_key(KEY)).unwrap().map(whole), now),
+    }
+    let all: Vec<_> =
+        plains.iter().map(|entry| entry.unwrap()).map(|(Plain(key), value)| (key, whole(value))).collect();
+    assert_eq!(plains.len(), all.len(), "{all:?}");
+    assert_eq!(all.len() as u64, OTHERS + u64::from(old.is_some()), "{all:?}");
+    assert!(all.iter().all(|([n, m], value)| *m == !n && (*n == KEY || value == n)), "{all:?}");
 }
 
 /// Enough to make a table that has all that its buckets are for split several times.
@@ -265,6 +312,15 @@ operations! {
             assert_eq!(records.remove(&name(KEY)).unwrap().as_deref().map(number), Some(now));
             records_are_whole(records);
         };
+    dict_plain_insert: plains,
+        |plains| { let plains = sat_at_plains(plains); begin(); plains.set(&plain_key(KEY), &Plain([2; 9])).unwrap(); end() },
+        |plains, killed| plains_had(plains, killed, None, Some(2));
+    dict_plain_replace: plains_with_key,
+        |plains| { let plains = sat_at_plains(plains); begin(); plains.set(&plain_key(KEY), &Plain([2; 9])).unwrap(); end() },
+        |plains, killed| plains_had(plains, killed, Some(1), Some(2));
+    dict_plain_remove: plains_with_key,
+        |plains| { let plains = sat_at_plains(plains); begin(); plains.remove(&plain_key(KEY)).unwrap(); end() },
+        |plains, killed| plains_had(plains, killed, Some(1), None);
     dict_records_grow: || {
             let records = Records::options().memory_bytes(16 << 20).create().unwrap();
             filled_up(248).for_each(|n| assert_eq!(records.insert(&name(n), &value(n)).unwrap(), None));
