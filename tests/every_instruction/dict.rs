@@ -183,9 +183,9 @@ fn filled_up(entries: u64) -> impl Iterator<Item = u64> {
 }
 
 /// A table that was made for `capacity` entries and has all that its buckets are for, and how often it grew: what makes it
-/// grow stays, so that it does so each time.
+/// grow stays, so that it does so each time: memory for thousands of kills.
 fn full_words(capacity: usize, entries: u64) -> (Words, Value<u64>) {
-    let words = Words::options().capacity(capacity).memory_bytes(8 << 20).create().unwrap();
+    let words = Words::options().capacity(capacity).memory_bytes(32 << 20).create().unwrap();
     filled_up(entries).for_each(|n| assert_eq!(words.insert(&n, &(n * n)).unwrap(), None));
     (words, Value::new(0).unwrap())
 }
@@ -322,7 +322,7 @@ operations! {
         |plains| { let plains = sat_at_plains(plains); begin(); plains.remove(&plain_key(KEY)).unwrap(); end() },
         |plains, killed| plains_had(plains, killed, Some(1), None);
     dict_records_grow: || {
-            let records = Records::options().memory_bytes(16 << 20).create().unwrap();
+            let records = Records::options().memory_bytes(128 << 20).create().unwrap();
             filled_up(248).for_each(|n| assert_eq!(records.insert(&name(n), &value(n)).unwrap(), None));
             (records, Value::new(0).unwrap())
         },
