@@ -16,7 +16,7 @@ pub enum Points {
     /// Before each step of shared memory, and after the last: each instruction that touches a shared mapping, of whatever
     /// file and whoever's, and each system call. Nobody else can see what happens between two of them, so this shows what
     /// [`Every`](Self::Every) shows, and is much quicker. Few need anything else. A loop over memory does the same instruction
-    /// again and again: between two system calls, its first 8 times and then the 16th, the 32nd, ... are tried.
+    /// again and again: between two system calls, its first 32 times and then the 64th, the 128th, ... are tried.
     ///
     /// What one victim left to be done makes the next one go another way: points are tried until a victim goes all the way and
     /// comes by none that is new, whichever the instructions were that came just before.
@@ -249,7 +249,7 @@ fn at_instructions(
 }
 
 /// So many times an instruction is killed between two system calls, if it comes that often; then at ever fewer of its times.
-const ALL_TIMES: u64 = 8;
+const ALL_TIMES: u64 = 32;
 
 /// A step of shared memory, told by what it has in common with that of other victims: the system calls before it, how often
 /// its instruction came since the last one, and the names of the last steps, this one included.

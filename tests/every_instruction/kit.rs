@@ -113,7 +113,7 @@ fn change(path: PathBuf) {
         }
         std::ptr::copy_nonoverlapping(all.as_ptr(), at.add(100), len);
         std::arch::asm!("lock xadd [{}], {}", in(reg) at.add(8), inout(reg) 7_u64 => _);
-        std::arch::asm!("rep stosb", inout("rdi") at.add(402) => _, inout("rcx") 8_u64 => _, in("al") 9_u8);
+        std::arch::asm!("rep stosb", inout("rdi") at.add(402) => _, inout("rcx") 20_u64 => _, in("al") 9_u8);
         file.write_all_at(&[10; 40], 430).unwrap();
         let other = map(&file);
         other.add(480).write_volatile(11);
