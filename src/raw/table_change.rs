@@ -178,18 +178,17 @@ impl<'a, S: Store> Table<'a, S> {
         desk.done();
     }
 
-    /// Gives an entry another block, by `refer`, and gives the lock back. The old block, which leaves: see
-    /// [`Table::let_leave`].
+    /// Gives an entry another block than the one that it has, by `refer`, and gives the lock back. The old block, which leaves:
+    /// see [`Table::let_leave`].
     #[inline(always)]
     pub fn exchange<'d>(
         &self,
         desk: &'d Desk,
         mut locked: Locked<'a, S::Line>,
         at: &Slot<'_, S::Line>,
-        new: u32,
+        (old, new): (u32, u32),
         refer: impl FnOnce(&S::Line, u32, u32),
     ) -> Option<Leaving<'d>> {
-        let old = at.line.reference(at.slot).unwrap_or(0);
         let claim = Claim::new(Step::Exchange, locked.bucket);
         desk.announce(Claim { link: at.link, slot: at.slot, new, old, ..claim });
         refer(at.line, at.slot, new);

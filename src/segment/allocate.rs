@@ -9,12 +9,13 @@ use crate::participant::Liveness;
 use crate::raw::blocks::{self, BlockRef, GENERATION_MASK, Hand};
 use crate::raw::pages::{Run, WHOLE};
 use crate::segment::adopt::Search;
-use crate::segment::arena::{Arena, Found};
+use crate::segment::arena::Arena;
 use crate::segment::layout::{PAGE, SEATS_PER_ROW};
 use crate::segment::seats::{Apart, Current, SEATS, Seated, Spare};
 use crate::segment::spans::{self, Cut, PAGE_UNITS, SMALL_MAX, UNIT, WORDS};
 use crate::sync::AtomicU64;
 use core::fmt;
+use core::mem::ManuallyDrop;
 use std::time::Duration;
 
 /// Rounds of a call that finds a run with free blocks and then none in it.
@@ -91,11 +92,25 @@ impl<'a, L: Liveness> InHand<'a, L> {
         }
     }
 
-    /// As [`Arena::dismiss`] of the block that was [foreseen](Arena::foresee), if it is that one; it is kept in hand, because
-    /// soon another one of its size is wanted. After this one was [published](Self::publish).
+    /// Gives the seat up, as dropping does, of a block that was [published](Self::publish).
     #[inline(always)]
-    pub(in crate::segment) fn keep_instead(&self, unit: u32, foreseen: Option<Found<'a>>, note: impl FnOnce(u64)) {
-        self.arena.inherit(self.life, &self.seated, unit.into(), foreseen, note);
+    pub(in crate::segment) fn give_up(&self) {
+        self.seated.leave();
+    }
+
+    /// The same for a call out of the way, so that the other one may lie in registers. That one is not given up with this.
+    #[inline(always)]
+    pub(in crate::segment) fn apart(&self) -> ManuallyDrop<Self> {
+        let Self { arena, life, hand, word, words, reference, .. } = *self;
+        let seated = ManuallyDrop::into_inner(self.seated.apart());
+        ManuallyDrop::new(Self { arena, life, seated, hand, word, words, reference })
+    }
+
+    /// As [`Arena::dismiss`] of another block, which is kept in hand, because soon another one of its size is wanted. After this
+    /// one was [published](Self::publish).
+    #[inline(always)]
+    pub(in crate::segment) fn keep_instead(&self, unit: u32, note: impl FnOnce(u64)) {
+        self.arena.inherit(self.life, &self.seated, unit.into(), note);
     }
 }
 

@@ -168,17 +168,12 @@ impl Arena {
         Self::generation_now(&self.find(unit)?)
     }
 
-    /// Asks the processor for the word of the block at this unit, which will be freed soon.
-    #[inline]
-    pub(crate) fn prefetch_word(&self, unit: u64) {
-        self.foresee(unit);
-    }
-
-    /// The block at this unit, which will probably be freed soon: the processor is asked for its word. `None`: it is not
-    /// where most are.
+    /// Asks the processor for the word of the block at this unit, which will probably be freed soon.
     #[inline(always)]
-    pub(in crate::segment) fn foresee(&self, unit: u64) -> Option<Found<'_>> {
-        self.find_near(unit).inspect(|found| access::prefetch(core::slice::from_ref(found.word), 0))
+    pub(crate) fn prefetch_word(&self, unit: u64) {
+        if let Some(found) = self.find_near(unit) {
+            access::prefetch(core::slice::from_ref(found.word), 0);
+        }
     }
 
     /// Says that the block, which a structure gave us the exclusive right to, moves to another place of it, before it
@@ -216,7 +211,7 @@ impl Arena {
 
     /// As [`find`](Self::find), of a run of the usual number of pages, where pages are known to be backed.
     #[inline(always)]
-    fn find_near(&self, unit: u64) -> Option<Found<'_>> {
+    pub(in crate::segment) fn find_near(&self, unit: u64) -> Option<Found<'_>> {
         let (page, head) = self.pages().head_before(unit / PAGE_UNITS)?;
         // What begins a block of the run is in the run.
         let cut = Cut::usual(head.class()).filter(|cut| cut.pages == head.pages())?;

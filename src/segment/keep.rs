@@ -20,29 +20,23 @@ impl Arena {
         is_live
     }
 
-    /// As [`dismiss`](Self::dismiss) of the block that was [foreseen](Self::foresee), if it is that one, for whoever sits
-    /// here and will soon want another one of its size: it is kept in hand.
+    /// As [`dismiss`](Self::dismiss), for whoever sits here and will soon want another one of its size: it is kept in hand.
     #[inline(always)]
-    pub(in crate::segment) fn inherit<'a, L: Liveness>(
-        &'a self,
+    pub(in crate::segment) fn inherit<L: Liveness>(
+        &self,
         life: &L,
         seated: &Seated<'_>,
         unit: u64,
-        foreseen: Option<Found<'a>>,
         note: impl FnOnce(u64),
     ) {
-        if let Some(found) = foreseen
-            && found.unit == unit
-            // The run may have become another one meanwhile, then its first page has another word.
-            && self.pages().look(found.page) == Some(found.head)
-        {
-            self.keep_found(life, seated, &found, note);
-        } else {
-            self.inherit_any(life, seated.apart(), unit, note);
+        match self.find_near(unit) {
+            Some(found) => self.keep_found(life, seated, &found, note),
+            None => self.inherit_any(life, seated.apart(), unit, note),
         }
     }
 
-    /// As [`inherit`](Self::inherit), of a block that nobody looked at before.
+    /// As [`inherit`](Self::inherit), of a block that is not where most are.
+    #[cold]
     #[inline(never)]
     fn inherit_any<L: Liveness>(&self, life: &L, seated: Apart<'_>, unit: u64, note: impl FnOnce(u64)) {
         if let Some(found) = self.find(unit) {

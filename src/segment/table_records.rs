@@ -7,17 +7,18 @@ use crate::raw::table::Trouble;
 use crate::raw::table_change::{Slot, Spot};
 use crate::raw::table_desk::Leaving;
 use crate::raw::table_line::RecordLine;
-use crate::raw::table_lock::lock_guessed;
+use crate::raw::table_lock::lock_looked;
+use crate::raw::table_word::Word;
 use crate::segment::access;
 use crate::segment::allocate::InHand;
-use crate::segment::arena::Found;
 use crate::segment::body::Body;
 use crate::segment::plain;
 use crate::segment::table::{Inner, Put, Table, When, unit_of};
-use crate::segment::table_lookup::{NEAR, Wanted, candidates, first_candidate};
+use crate::segment::table_lookup::{NEAR, Wanted, candidates};
 use crate::segment::table_reap::Key;
 use crate::segment::table_shelf::{Record, error_of, tag_of};
 use crate::sync::{AtomicU64, Ordering::Relaxed, fence};
+use core::mem::ManuallyDrop;
 
 /// Where the bytes of an old value go, if they are wanted.
 pub(crate) type Old<'a> = Option<&'a mut Vec<u8>>;
@@ -73,7 +74,7 @@ impl Table<RecordLine> {
     /// Out of memory: what stood there stays.
     #[inline(always)]
     pub(crate) fn set(&self, key: &[u8], value: &[u8]) -> Result<Put<()>> {
-        self.put_hashed((key, self.inner().shelf.hash.bytes(key)), value, When::Always, None, false)
+        self.put_hashed(key, self.inner().shelf.hash.bytes(key), value, When::Always, None, false)
     }
 
     /// As [`set`](Self::set), under a condition. The bytes of the value that stood there, or stands there and was not as it
@@ -88,20 +89,23 @@ impl Table<RecordLine> {
                 return Ok(Put::Refused(equals.map(|_| ())));
             }
         }
-        self.put_hashed((key, hash), value, when, old, false)
+        self.put_hashed(key, hash, value, when, old, false)
     }
 
     /// As [`set`](Self::set), of a key that was [prepared](Self::prepare_to_put).
     #[inline(always)]
     pub(crate) fn set_prepared(&self, key: (&[u8], u64), value: &[u8]) -> Result<Put<()>> {
-        self.put_hashed(key, value, When::Always, None, true)
+        self.put_hashed(key.0, key.1, value, When::Always, None, true)
     }
 
-    /// The usual way, straight.
+    /// The usual way, straight. What it hands on to the unusual one is made on the way there, so that nothing of it has to stand
+    /// in memory: the processor has room for some 60 stores that wait for an older one's line, and the next operation asks for
+    /// its own lines only behind them.
     #[inline(always)]
     fn put_hashed(
         &self,
-        (key, hash): (&[u8], u64),
+        key: &[u8],
+        hash: u64,
         value: &[u8],
         when: When<&[u8]>,
         mut old: Old<'_>,
@@ -112,52 +116,64 @@ impl Table<RecordLine> {
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
         let near = machine.near(hash);
-        if let Some((_, line)) = near.filter(|_| !is_prepared) {
+        if let Some((_, line)) = near
+            && !is_prepared
+        {
             // The line comes while the record is written.
             access::prefetch(core::slice::from_ref(line), 0);
         }
-        let mut block = inner.record_block(life, key, value)?;
-        let unit = unit_of(block.reference().unit)?;
+        // Given back by hand: whatever might unwind would want it in memory.
+        let mut block = ManuallyDrop::new(inner.record_block(life, key, value)?);
+        let unit = match unit_of(block.reference().unit) {
+            Ok(unit) => unit,
+            Err(error) => {
+                drop(ManuallyDrop::into_inner(block.apart()));
+                return Err(error);
+            }
+        };
         write_record(block.words(), key, value);
         if let Some((guess, line)) = near
             && let Some(desk) = inner.desks.own(&inner.shelf.desks)
         {
-            let mut foreseen = None;
-            if let Some(leaves) = first_candidate(line, hash) {
-                if !is_prepared {
-                    // It will probably leave: its key is compared, its block is freed, and the next record is written there.
-                    inner.shelf.prefetch_unit(leaves, (8 + (key.len() + value.len()) as u64).min(NEAR));
-                }
-                foreseen = inner.arena().ok().and_then(|arena| arena.foresee(leaves.into()));
+            let word = Word::look(line);
+            let found = candidates(line, hash, word.occupied());
+            let at = Slot { line, link: 0, slot: found.trailing_zeros() };
+            // 0: none.
+            let stands = if found == 0 { 0 } else { line.follow(at.slot) };
+            if found != 0 && !is_prepared {
+                // It will probably leave: its key is compared, its block is freed, and the next record is written there.
+                inner.shelf.prefetch_unit(stands, (8 + (key.len() + value.len()) as u64).min(NEAR));
             }
-            if let Some(locked) = lock_guessed(life, guess, line, inner.shelf.bits) {
-                let found = candidates(line, hash, locked.word().occupied());
+            if let Some(locked) = lock_looked(life, guess, line, inner.shelf.bits, word) {
                 if found == 0
                     && when.allows(None)
                     && let Some(next) = locked.next()
                 {
                     block.set_place(inner.place(Key::Record));
                     machine.insert_next(desk, locked, next, |line, slot| line.fill(slot, tag_of(hash), unit));
-                    block.published();
+                    block.publish();
+                    block.give_up();
                     inner.after_insert(desk);
                     return Ok(Put::Inserted);
                 }
-                let at = Slot { line, link: 0, slot: found.trailing_zeros() };
-                if found != 0
-                    && match (when, old.as_deref_mut()) {
-                        (When::Always, None) => inner.shelf.has_key_near(line.follow(at.slot), key),
-                        (when, old) => inner.is_as_expected((line.follow(at.slot), key), when, old),
+                if found != 0 {
+                    let is_expected = match (when, &mut old) {
+                        (When::Always, None) => inner.shelf.has_key_near(stands, key),
+                        (when, Some(old)) => inner.is_as_expected((stands, key), when, Some(old)),
+                        (when, None) => inner.is_as_expected((stands, key), when, None),
+                    };
+                    if is_expected {
+                        block.set_place(inner.place(Key::Record));
+                        let leaving = machine.exchange(desk, locked, &at, (stands, unit), RecordLine::refer);
+                        publish_instead(&mut block, leaving);
+                        block.give_up();
+                        return Ok(Put::Replaced(()));
                     }
-                {
-                    block.set_place(inner.place(Key::Record));
-                    let leaving = machine.exchange(desk, locked, &at, unit, RecordLine::refer);
-                    publish_instead(&mut block, leaving, foreseen);
-                    return Ok(Put::Replaced(()));
                 }
                 machine.unlock(locked);
             }
         }
-        self.put_anyhow((key, hash), (block, unit), when, old)
+        self.put_anyhow((key, hash), (ManuallyDrop::into_inner(block.apart()), unit), when, old)
     }
 
     /// As [`put`](Self::put), with chains, splits and other writers.
@@ -203,8 +219,9 @@ impl Table<RecordLine> {
             let fill = |line: &RecordLine, slot| line.fill(slot, tag_of(hash), unit);
             match spot {
                 Spot::Found(at) => {
-                    let leaving = machine.exchange(sitting.desk, locked, &at, unit, RecordLine::refer);
-                    publish_instead(&mut block, leaving, None);
+                    let leaves = at.line.follow(at.slot);
+                    let leaving = machine.exchange(sitting.desk, locked, &at, (leaves, unit), RecordLine::refer);
+                    publish_instead(&mut block, leaving);
                     return Ok(Put::Replaced(()));
                 }
                 Spot::Free(at) => machine.insert(sitting.desk, locked, &at, fill),
@@ -272,10 +289,10 @@ impl Inner<RecordLine> {
 
 /// The block is published, and the one that it was exchanged for is kept in hand: soon another one of its size is wanted.
 #[inline(always)]
-fn publish_instead<'a>(block: &mut InHand<'a, Body>, leaving: Option<Leaving<'_>>, foreseen: Option<Found<'a>>) {
+fn publish_instead(block: &mut InHand<'_, Body>, leaving: Option<Leaving<'_>>) {
     block.publish();
     if let Some(leaving) = leaving {
-        block.keep_instead(leaving.unit, foreseen, |generation| leaving.note(generation));
+        block.keep_instead(leaving.unit, move |generation| leaving.note(generation));
         leaving.has_left();
     }
 }

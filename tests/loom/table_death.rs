@@ -50,7 +50,7 @@ fn change(ours: &Ours<'_, RecordLine>, before: (Option<u64>, Word<RecordLine>), 
     let at = Slot { line, link: 0, slot: slot.or(word.free_slot()).expect("there are ten slots") };
     match (to, found) {
         (Put(..), Some(_)) => {
-            table.exchange(desk, locked, &at, new, RecordLine::refer);
+            table.exchange(desk, locked, &at, (at.line.follow(at.slot), new), RecordLine::refer);
         }
         (Put(..), None) => table.insert(desk, locked, &at, |line, slot| line.fill(slot, 0, new)),
         (Remove, Some(_)) => {

@@ -9,7 +9,7 @@ use mutirao::raw::table::{Asked, Seen, Store, Table, TableHead, Trouble};
 use mutirao::raw::table_change::{Slot, Spot};
 use mutirao::raw::table_desk::{Desk, Leaving};
 use mutirao::raw::table_line::{PairLine, RecordLine};
-use mutirao::raw::table_lock::lock_guessed;
+use mutirao::raw::table_lock::lock_looked;
 use mutirao::raw::table_word::{Extent, Line, Word};
 use mutirao::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
 
@@ -363,13 +363,15 @@ impl Ours<'_, RecordLine> {
         let fill = |line: &RecordLine, slot| line.fill(slot, 0, unit);
         // As the segment does it, straight.
         if let Some((guess, line)) = table.near(key)
-            && let Some(locked) = lock_guessed(self.life, guess, line, table.bits)
+            && let word = Word::look(line)
+            && let found = line.find(0, word.occupied())
+            && let stands = line.follow(found.trailing_zeros())
+            && let Some(locked) = lock_looked(self.life, guess, line, table.bits, word)
         {
-            let found = line.find(0, locked.word().occupied());
             let at = Slot { line, link: 0, slot: found.trailing_zeros() };
             enliven();
             if found != 0 && wanted.meets(line, at.slot) {
-                table.exchange(self.desk(), locked, &at, unit, RecordLine::refer);
+                table.exchange(self.desk(), locked, &at, (stands, unit), RecordLine::refer);
                 return table.let_leave(self.desk());
             }
             match locked.next() {
@@ -381,7 +383,7 @@ impl Ours<'_, RecordLine> {
         enliven();
         match table.locate(&locked, &mut wanted).expect("whole") {
             Spot::Found(at) => {
-                table.exchange(self.desk(), locked, &at, unit, RecordLine::refer);
+                table.exchange(self.desk(), locked, &at, (at.line.follow(at.slot), unit), RecordLine::refer);
             }
             Spot::Free(at) => table.insert(self.desk(), locked, &at, fill),
             Spot::Full(_) => panic!("there are ten slots"),
