@@ -86,6 +86,20 @@ fn table_record_is_replaced_by_its_key() {
     });
 }
 
+/// Two give the same new key a record: one of them inserts it, and the other one replaces that.
+#[test]
+fn table_record_is_inserted_once() {
+    outcomes(Some(1), &[vec![(4, 40)], vec![(4, 41)]], || {
+        let stage: Arc<Stage<RecordLine>> = Stage::new(0);
+        let writers = [(1, 0, 40), (2, 1, 41)]
+            .map(|(id, from, value)| stage.act(id, LIVES, move |ours| ours.put(from, 4, value)));
+        for writer in writers {
+            writer.join().unwrap().expect("lives");
+        }
+        stage.end()
+    });
+}
+
 /// Two write into one bucket, and neither loses the other's.
 #[test]
 fn table_bucket_passes_between_the_living() {
