@@ -311,19 +311,15 @@ fn at_shared_steps(
                 passed.push((steps, instructions));
             }
         };
-        match (new, from) {
-            (true, _) => {
-                end(victim, Killed::During(steps))?;
-                from = calls;
-            }
-            (false, 0) => {
-                end(victim, Killed::After)?;
+        if new {
+            end(victim, Killed::During(steps))?;
+            from = calls;
+        } else {
+            end(victim, Killed::After)?;
+            if from == 0 {
                 return Ok(instructions);
             }
-            (false, _) => {
-                end(victim, Killed::After)?;
-                from = 0;
-            }
+            from = 0;
         }
     }
 }
