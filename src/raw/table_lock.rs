@@ -31,20 +31,7 @@ impl<L: Line> Drop for Unlocks<'_, L> {
 /// and its level says that the guess is right. `bits`: of a hash, that decide on a bucket which was never split.
 #[inline(always)]
 pub fn lock_guessed<'a, L: Line>(life: &impl Liveness, guess: Guess, line: &'a L, bits: u32) -> Option<Locked<'a, L>> {
-    lock_looked(life, guess, line, bits, Word::mine(line))
-}
-
-/// As [`lock_guessed`], if the header is still what [`Word::look`] said: then what was read of the line since is still so, too.
-/// Whoever had changed it had locked it before, and who locks it later changes it only after this.
-#[inline(always)]
-pub fn lock_looked<'a, L: Line>(
-    life: &impl Liveness,
-    guess: Guess,
-    line: &'a L,
-    bits: u32,
-    word: Word<L>,
-) -> Option<Locked<'a, L>> {
-    let me = life.me();
+    let (word, me) = (Word::mine(line), life.me());
     if !word.is_free_at(guess.bits.wrapping_sub(bits)) || !take(me, line, word) {
         return None;
     }

@@ -7,7 +7,7 @@ use crate::raw::table::Trouble;
 use crate::raw::table_change::{Slot, Spot};
 use crate::raw::table_desk::Leaving;
 use crate::raw::table_line::RecordLine;
-use crate::raw::table_lock::lock_looked;
+use crate::raw::table_lock::lock_guessed;
 use crate::raw::table_word::Word;
 use crate::segment::access;
 use crate::segment::allocate::InHand;
@@ -135,8 +135,8 @@ impl Table<RecordLine> {
         if let Some((guess, line)) = near
             && let Some(desk) = inner.desks.own(&inner.shelf.desks)
         {
-            let word = Word::look(line);
-            let found = candidates(line, hash, word.occupied());
+            // Looked for before the lock, so it is a guess: it counts only if it is held against the bucket behind it.
+            let found = candidates(line, hash, Word::mine(line).occupied());
             let at = Slot { line, link: 0, slot: found.trailing_zeros() };
             // 0: none.
             let stands = if found == 0 { 0 } else { line.follow(at.slot) };
@@ -144,19 +144,20 @@ impl Table<RecordLine> {
                 // It will probably leave: its key is compared, its block is freed, and the next record is written there.
                 inner.shelf.prefetch_unit(stands, (8 + (key.len() + value.len()) as u64).min(NEAR));
             }
-            if let Some(locked) = lock_looked(life, guess, line, inner.shelf.bits, word) {
-                if found == 0
-                    && when.allows(None)
-                    && let Some(next) = locked.next()
-                {
-                    block.set_place(inner.place(Key::Record));
-                    machine.insert_next(desk, locked, next, |line, slot| line.fill(slot, tag_of(hash), unit));
-                    block.publish();
-                    block.give_up();
-                    inner.after_insert(desk);
-                    return Ok(Put::Inserted);
-                }
-                if found != 0 {
+            if let Some(locked) = lock_guessed(life, guess, line, inner.shelf.bits) {
+                if found == 0 {
+                    if when.allows(None)
+                        && candidates(line, hash, locked.word().occupied()) == 0
+                        && let Some(next) = locked.next()
+                    {
+                        block.set_place(inner.place(Key::Record));
+                        machine.insert_next(desk, locked, next, |line, slot| line.fill(slot, tag_of(hash), unit));
+                        block.publish();
+                        block.give_up();
+                        inner.after_insert(desk);
+                        return Ok(Put::Inserted);
+                    }
+                } else if locked.refers(at.slot, stands) {
                     let is_expected = match (when, &mut old) {
                         (When::Always, None) => inner.shelf.has_key_near(stands, key),
                         (when, Some(old)) => inner.is_as_expected((stands, key), when, Some(old)),

@@ -9,7 +9,7 @@ use mutirao::raw::table::{Asked, Seen, Store, Table, TableHead, Trouble};
 use mutirao::raw::table_change::{Slot, Spot};
 use mutirao::raw::table_desk::{Desk, Leaving};
 use mutirao::raw::table_line::{PairLine, RecordLine};
-use mutirao::raw::table_lock::lock_looked;
+use mutirao::raw::table_lock::lock_guessed;
 use mutirao::raw::table_word::{Extent, Line, Word};
 use mutirao::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
 
@@ -363,21 +363,23 @@ impl Ours<'_, RecordLine> {
         let fill = |line: &RecordLine, slot| line.fill(slot, 0, unit);
         // As the segment does it, straight.
         if let Some((guess, line)) = table.near(key)
-            && let word = Word::look(line)
-            && let found = line.find(0, word.occupied())
-            && let stands = line.follow(found.trailing_zeros())
-            && let Some(locked) = lock_looked(self.life, guess, line, table.bits, word)
+            && let slot = line.find(0, Word::mine(line).occupied()).trailing_zeros()
+            && let stands = line.follow(slot)
+            && let Some(locked) = lock_guessed(self.life, guess, line, table.bits)
         {
-            let at = Slot { line, link: 0, slot: found.trailing_zeros() };
             enliven();
-            if found != 0 && wanted.meets(line, at.slot) {
+            if stands == 0 {
+                if line.find(0, locked.word().occupied()) == 0
+                    && let Some(next) = locked.next()
+                {
+                    return table.insert_next(self.desk(), locked, next, fill);
+                }
+            } else if locked.refers(slot, stands) && wanted.meets(line, slot) {
+                let at = Slot { line, link: 0, slot };
                 table.exchange(self.desk(), locked, &at, (stands, unit), RecordLine::refer);
                 return table.let_leave(self.desk());
             }
-            match locked.next() {
-                Some(next) if found == 0 => return table.insert_next(self.desk(), locked, next, fill),
-                _ => table.unlock(locked),
-            }
+            table.unlock(locked);
         }
         let locked = table.lock(self.life, key).expect("a living owner unlocks");
         enliven();
