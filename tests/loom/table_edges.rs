@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mutirao::raw::blocks;
 use mutirao::raw::table_line::{PairLine, RecordLine};
 
 use crate::support::{LIVES, outcomes};
@@ -89,13 +90,29 @@ fn table_record_is_replaced_by_its_key() {
 /// Two give the same new key a record: one of them inserts it, and the other one replaces that.
 #[test]
 fn table_record_is_inserted_once() {
-    outcomes(Some(1), &[vec![(4, 40)], vec![(4, 41)]], || {
+    record_of_two(None);
+}
+
+/// Two replace the same record: the first one's leaves with the second one, and not what was there before.
+#[test]
+fn table_record_is_replaced_by_two() {
+    record_of_two(Some(39));
+}
+
+fn record_of_two(first: Option<u64>) {
+    outcomes(Some(1), &[vec![(4, 40)], vec![(4, 41)]], move || {
         let stage: Arc<Stage<RecordLine>> = Stage::new(0);
-        let writers = [(1, 0, 40), (2, 1, 41)]
+        if let Some(value) = first {
+            let life = stage.kernel.enter(1);
+            stage.of(&life).put(0, 4, value);
+        }
+        let writers = [(1, 1, 40), (2, 2, 41)]
             .map(|(id, from, value)| stage.act(id, LIVES, move |ours| ours.put(from, 4, value)));
         for writer in writers {
             writer.join().unwrap().expect("lives");
         }
+        let live = stage.blocks.iter().filter(|block| blocks::look(&block.word).is_live()).count();
+        assert_eq!(live, 1, "what was replaced is free");
         stage.end()
     });
 }
