@@ -94,16 +94,16 @@ impl<'a, L: Liveness> InHand<'a, L> {
 
     /// Gives the seat up, as dropping does, of a block that was [published](Self::publish).
     #[inline(always)]
-    pub(in crate::segment) fn give_up(&self) {
-        self.seated.leave();
+    pub(in crate::segment) fn give_up(block: ManuallyDrop<Self>) {
+        block.seated.leave();
     }
 
-    /// The same for a call out of the way, so that the other one may lie in registers. That one is not given up with this.
+    /// The same for a call out of the way, so that the other one may lie in registers.
     #[inline(always)]
-    pub(in crate::segment) fn apart(&self) -> ManuallyDrop<Self> {
-        let Self { arena, life, hand, word, words, reference, .. } = *self;
-        let seated = ManuallyDrop::into_inner(self.seated.apart());
-        ManuallyDrop::new(Self { arena, life, seated, hand, word, words, reference })
+    pub(in crate::segment) fn apart(block: ManuallyDrop<Self>) -> Self {
+        let Self { arena, life, hand, word, words, reference, .. } = *block;
+        let seated = ManuallyDrop::into_inner(block.seated.apart());
+        Self { arena, life, seated, hand, word, words, reference }
     }
 
     /// As [`Arena::dismiss`] of another block, which is kept in hand, because soon another one of its size is wanted. After this

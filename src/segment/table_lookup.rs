@@ -35,7 +35,7 @@ pub(in crate::segment) fn candidates(line: &RecordLine, hash: u64, occupied: u32
 
 /// The first of them.
 #[inline(always)]
-fn first_slot(line: &RecordLine, hash: u64, word: Word<RecordLine>) -> Option<u32> {
+pub(in crate::segment) fn first_slot(line: &RecordLine, hash: u64, word: Word<RecordLine>) -> Option<u32> {
     let found = candidates(line, hash, word.occupied());
     (found != 0).then(|| found.trailing_zeros())
 }

@@ -14,7 +14,7 @@ use crate::segment::allocate::InHand;
 use crate::segment::body::Body;
 use crate::segment::plain;
 use crate::segment::table::{Inner, Put, Table, When, unit_of};
-use crate::segment::table_lookup::{NEAR, Wanted, candidates};
+use crate::segment::table_lookup::{NEAR, Wanted, candidates, first_slot};
 use crate::segment::table_reap::Key;
 use crate::segment::table_shelf::{Record, error_of, tag_of};
 use crate::sync::{AtomicU64, Ordering::Relaxed, fence};
@@ -116,9 +116,7 @@ impl Table<RecordLine> {
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
         let near = machine.near(hash);
-        if let Some((_, line)) = near
-            && !is_prepared
-        {
+        if let Some((_, line)) = near.filter(|_| !is_prepared) {
             // The line comes while the record is written.
             access::prefetch(core::slice::from_ref(line), 0);
         }
@@ -127,7 +125,7 @@ impl Table<RecordLine> {
         let unit = match unit_of(block.reference().unit) {
             Ok(unit) => unit,
             Err(error) => {
-                drop(ManuallyDrop::into_inner(block.apart()));
+                drop(InHand::apart(block));
                 return Err(error);
             }
         };
@@ -136,45 +134,43 @@ impl Table<RecordLine> {
             && let Some(desk) = inner.desks.own(&inner.shelf.desks)
         {
             // Looked for before the lock, so it is a guess: it counts only if it is held against the bucket behind it.
-            let found = candidates(line, hash, Word::mine(line).occupied());
-            let at = Slot { line, link: 0, slot: found.trailing_zeros() };
-            // 0: none.
-            let stands = if found == 0 { 0 } else { line.follow(at.slot) };
-            if found != 0 && !is_prepared {
+            let stands = first_slot(line, hash, Word::mine(line)).map(|slot| (slot, line.follow(slot)));
+            if let Some((_, stands)) = stands.filter(|_| !is_prepared) {
                 // It will probably leave: its key is compared, its block is freed, and the next record is written there.
                 inner.shelf.prefetch_unit(stands, (8 + (key.len() + value.len()) as u64).min(NEAR));
             }
             if let Some(locked) = lock_guessed(life, guess, line, inner.shelf.bits) {
-                if found == 0 {
-                    if when.allows(None)
-                        && candidates(line, hash, locked.word().occupied()) == 0
-                        && let Some(next) = locked.next()
-                    {
-                        block.set_place(inner.place(Key::Record));
-                        machine.insert_next(desk, locked, next, |line, slot| line.fill(slot, tag_of(hash), unit));
-                        block.publish();
-                        block.give_up();
-                        inner.after_insert(desk);
-                        return Ok(Put::Inserted);
-                    }
-                } else if locked.refers(at.slot, stands) {
-                    let is_expected = match (when, &mut old) {
+                if let Some((slot, stands)) = stands
+                    && locked.refers(slot, stands)
+                {
+                    let is_expected = match (when, old.as_deref_mut()) {
                         (When::Always, None) => inner.shelf.has_key_near(stands, key),
-                        (when, Some(old)) => inner.is_as_expected((stands, key), when, Some(old)),
-                        (when, None) => inner.is_as_expected((stands, key), when, None),
+                        (when, old) => inner.is_as_expected((stands, key), when, old),
                     };
                     if is_expected {
+                        let at = Slot { line, link: 0, slot };
                         block.set_place(inner.place(Key::Record));
                         let leaving = machine.exchange(desk, locked, &at, (stands, unit), RecordLine::refer);
                         publish_instead(&mut block, leaving);
-                        block.give_up();
+                        InHand::give_up(block);
                         return Ok(Put::Replaced(()));
                     }
+                } else if stands.is_none()
+                    && when.allows(None)
+                    && candidates(line, hash, locked.word().occupied()) == 0
+                    && let Some(next) = locked.next()
+                {
+                    block.set_place(inner.place(Key::Record));
+                    machine.insert_next(desk, locked, next, |line, slot| line.fill(slot, tag_of(hash), unit));
+                    block.publish();
+                    InHand::give_up(block);
+                    inner.after_insert(desk);
+                    return Ok(Put::Inserted);
                 }
                 machine.unlock(locked);
             }
         }
-        self.put_anyhow((key, hash), (ManuallyDrop::into_inner(block.apart()), unit), when, old)
+        self.put_anyhow((key, hash), (InHand::apart(block), unit), when, old)
     }
 
     /// As [`put`](Self::put), with chains, splits and other writers.
