@@ -236,7 +236,7 @@ fn ranges_joiner_dies_at_each_step() {
             thread::spawn(move || {
                 let (guarded, kernel) = two_damaged(10..20, 0..5);
                 let life = kernel.enter(1);
-                if fate.run(|| drop(guarded.has_damage(&life, 7..8))).is_none() {
+                if fate.run(|| _ = guarded.has_damage(&life, 7..8)).is_none() {
                     guarded.bury(&kernel, 1);
                 }
                 let last = kernel.enter(2);

@@ -240,7 +240,7 @@ fn rw_lock_recovery_leaves_the_living() {
     outcomes(Some(3), &[0], || {
         let (guarded, kernel) = Guarded::new();
         let (g, k) = (guarded.clone(), kernel.clone());
-        let reader = thread::spawn(move || drop(g.read(&k.enter(1))));
+        let reader = thread::spawn(move || _ = g.read(&k.enter(1)));
         let (g, k) = (guarded, kernel);
         let reaper = thread::spawn(move || g.lock().recover(&k.enter(2)));
         reader.join().unwrap();
@@ -254,7 +254,7 @@ fn recovered(first: Turn, dies: Fate) -> Acquired {
     let (g, k) = (guarded.clone(), kernel.clone());
     let dying = thread::spawn(move || g.die(&k, first, dies));
     let (g, k) = (guarded.clone(), kernel.clone());
-    let other = thread::spawn(move || drop(g.lock().recover(&k.enter(2))));
+    let other = thread::spawn(move || _ = g.lock().recover(&k.enter(2)));
     let (g, k) = (guarded.clone(), kernel);
     let writer = thread::spawn(move || g.write(&k.enter(3)));
     dying.join().unwrap();
