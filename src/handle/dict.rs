@@ -21,6 +21,7 @@ use core::fmt;
 /// Readers take no lock and write nothing, so they hold nobody up and nobody holds them up. A writer locks one bucket, a
 /// handful of entries, for the time of a few stores; no code of yours (closures, `Serialize`, `Deserialize`) ever runs under
 /// that lock. The table grows by itself, a bucket at a time, while everybody goes on; memory of what was removed is used again.
+/// A thread that replaces records keeps the memory of the last one, up to 8 KiB, for the next.
 ///
 /// What stands in a segment of its own, as with [`new`](Dict::new), may take up to 1 GiB; [`options`](Dict::options) say
 /// otherwise, and bound the number of entries where it serves as a cache.

@@ -269,7 +269,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
                 self.kept(Done::<()>::Inserted)?;
             }
             Tables::Records(table) => self.with_keys(entries.clone().map(|(key, _)| key), |keys| {
-                let hashes = table.prepare_to_put(keys, self.record_near(keys, V::FIXED.unwrap_or(0)));
+                let hashes = table.prepare(keys, self.record_near(keys, V::FIXED.unwrap_or(0)));
                 for ((key, hash), (_, value)) in keys.iter().zip(hashes).zip(entries) {
                     let key = known::<K>(key)?;
                     let done = self.with_value(Bits::Bytes(key), value, |value| match value {

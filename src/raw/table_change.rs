@@ -3,7 +3,7 @@
 
 use crate::order;
 use crate::raw::table::{Asked, CHAIN_MAX, LONG_CHAIN, Store, Table, Trouble};
-use crate::raw::table_desk::{Claim, Desk, Leaving, Step};
+use crate::raw::table_desk::{Claim, Desk, Step};
 use crate::raw::table_lock::Locked;
 use crate::raw::table_word::{Line, Word};
 use crate::sync::Ordering::Relaxed;
@@ -132,8 +132,17 @@ impl<'a, S: Store> Table<'a, S> {
         fill(at.line, at.slot);
         occupy(&mut locked);
         desk.set_count(count_after);
+        Self::keep_nothing(desk);
         desk.done();
         self.unlock(locked);
+    }
+
+    /// What was kept stands in the table.
+    #[inline(always)]
+    pub(crate) fn keep_nothing(desk: &Desk) {
+        if S::Line::REFERS {
+            desk.keep(0);
+        }
     }
 
     /// Puts an entry into a new line behind the last one, which `fill` writes, and gives the lock back. The desk has a
@@ -160,6 +169,7 @@ impl<'a, S: Store> Table<'a, S> {
         locked.change();
         desk.set_spare(rest);
         desk.set_count(count_after);
+        Self::keep_nothing(desk);
         desk.done();
         self.unlock(locked);
         Ok(())
@@ -178,29 +188,46 @@ impl<'a, S: Store> Table<'a, S> {
         desk.done();
     }
 
-    /// Gives an entry another block than the one that it has, by `refer`, and gives the lock back. The old block, which leaves:
-    /// see [`Table::let_leave`].
+    /// Gives an entry the block that the desk keeps, by `refer`, and gives the lock back. From then on the desk keeps the block
+    /// that the entry had.
     #[inline(always)]
-    pub fn exchange<'d>(
+    pub fn exchange(
         &self,
-        desk: &'d Desk,
+        desk: &Desk,
         mut locked: Locked<'a, S::Line>,
         at: &Slot<'_, S::Line>,
         (old, new): (u32, u32),
         refer: impl FnOnce(&S::Line, u32, u32),
-    ) -> Option<Leaving<'d>> {
+    ) {
         let claim = Claim::new(Step::Exchange, locked.bucket);
-        desk.announce(Claim { link: at.link, slot: at.slot, new, old, ..claim });
+        desk.announce(Claim { link: at.link, slot: at.slot, old, ..claim });
         refer(at.line, at.slot, new);
         if at.link != 0 {
             Word::mine(at.line).changed().publish(at.line);
         }
         // Before the old block can be written again.
         locked.change();
-        let leaving = desk.set_leaving(old);
+        desk.keep(old);
         desk.done();
         self.unlock(locked);
-        leaving
+    }
+
+    /// Frees the block that the desk keeps, if there is one. Nothing is announced.
+    #[cold]
+    #[inline(never)]
+    pub fn let_kept_go(&self, desk: &Desk) {
+        let kept = desk.kept();
+        // Who died between the two stores below has said that it leaves already, and may have freed it.
+        let leaves = desk.leaving().is_some_and(|(leaving, _)| leaving.unit == kept);
+        if leaves {
+            desk.keep(0);
+        }
+        self.let_leave(desk);
+        if kept != 0 && !leaves {
+            desk.set_leaving(kept);
+            desk.keep(0);
+            self.let_leave(desk);
+        }
     }
 
     /// Frees the block that leaves, if there is one. Needs no lock.

@@ -1,5 +1,5 @@
 //! Where a thread that writes into a table says what it is about to do, and keeps what belongs to it alone: how many
-//! entries it added, and lines for chains to come.
+//! entries it added, lines for chains to come, and the block that the next record is written into.
 //!
 //! What is announced counts only while the bucket that it names is locked by the desk's owner: it is announced after the
 //! lock was taken and taken off before the lock is given back. So whoever settles a dead owner's desk finds the bucket
@@ -7,10 +7,10 @@
 //!
 //! | announced | happened if | settled as |
 //! |---|---|---|
-//! | `Insert` | the slot is occupied | count := count after |
+//! | `Insert` | the slot is occupied | count := count after; the desk keeps nothing |
 //! | `Remove` | the slot is not occupied | count := count after; the block leaves |
-//! | `Exchange` | the slot refers to the new block | version + 1; the old block leaves |
-//! | `Extend` | the chain has the new line | count := count after; spare := rest. Else the line stays spare, before the rest |
+//! | `Exchange` | the slot does not refer to the old block | version + 1; the desk keeps the old block |
+//! | `Extend` | the chain has the new line | count := count after; spare := rest; the desk keeps nothing. Else the line stays spare, before the rest |
 //! | `Unlink` | the chain has the line no more | it is the first spare one |
 //! | `Split` | the parent's level is higher | spare := rest, then as `Tidy`. Else the child's lines stay spare, before the rest |
 //! | `Tidy` | | what belongs to another bucket, or stands there twice, is struck off the chain |
@@ -19,6 +19,10 @@
 //!
 //! A block that *leaves* is referred to by nothing any more, and is freed after the lock was given back: its owner notes
 //! the generation beside it, then frees it, then takes the note off. Without the generation it was not freed yet.
+//!
+//! A block that a desk *keeps* is referred to by nothing else either. Every record enters the table from there, and what it is
+//! exchanged for takes its place, so for as long as entries are replaced by others of their size nobody asks the arena. A desk that
+//! is settled or given up keeps nothing: first what it keeps leaves, then it is kept no more.
 #![forbid(unsafe_code)]
 
 use core::fmt;
@@ -72,12 +76,7 @@ impl Step {
         matches!(self, Self::Insert | Self::Remove | Self::Extend | Self::Split)
     }
 
-    /// Whether something is there afterwards that was not.
-    const fn brings(self) -> bool {
-        matches!(self, Self::Exchange) || self.spends()
-    }
-
-    /// Whether spare lines are fewer if it happens.
+    /// Whether spare lines are fewer if it happens, because they are there.
     const fn spends(self) -> bool {
         matches!(self, Self::Extend | Self::Split)
     }
@@ -115,7 +114,9 @@ pub struct Desk {
     leaving: AtomicU64,
     /// Its generation, once it is known.
     generation: AtomicU64,
-    _reserved_2: [AtomicU64; 3],
+    /// The block that is kept; 0: none.
+    kept: AtomicU64,
+    _reserved_2: [AtomicU64; 2],
 }
 
 /// A block that nothing refers to any more, and that is ours to free.
@@ -159,7 +160,7 @@ pub struct Claim {
     pub slot: u32,
     /// The desk's count if it happens.
     pub count_after: u64,
-    /// What is there afterwards.
+    /// The line that is there afterwards.
     pub new: u32,
     /// What was there before.
     pub old: u32,
@@ -194,7 +195,8 @@ impl Desk {
             spare: word(),
             leaving: word(),
             generation: word(),
-            _reserved_2: [word(), word(), word()],
+            kept: word(),
+            _reserved_2: [word(), word()],
         }
     }
 
@@ -224,10 +226,8 @@ impl Desk {
         if claim.step.counts() {
             self.count_after.store(claim.count_after, Relaxed);
         }
-        if claim.step.brings() {
-            self.new.store(claim.new.into(), Relaxed);
-        }
         if claim.step.spends() {
+            self.new.store(claim.new.into(), Relaxed);
             self.rest.store(claim.rest.into(), Relaxed);
         }
         if claim.step.takes() {
@@ -258,7 +258,7 @@ impl Desk {
             link: (place >> 32) as u32,
             slot: place as u32,
             count_after: if step.counts() { self.count_after.load(Relaxed) } else { 0 },
-            new: half(step.brings(), &self.new),
+            new: half(step.spends(), &self.new),
             old: half(step.takes(), &self.old),
             rest: half(step.spends(), &self.rest),
         })
@@ -330,14 +330,29 @@ impl Desk {
         link != 0 && self.spare.load(order!(desk_see, Acquire)) == u64::from(link)
     }
 
+    /// The block that is kept; 0: none.
+    #[inline(always)]
+    pub fn kept(&self) -> u32 {
+        self.kept.load(Relaxed) as u32
+    }
+
+    /// Keeps a block that nothing refers to, instead of what was kept, which something else refers to. 0: none.
+    #[inline(always)]
+    pub fn keep(&self, unit: u32) {
+        self.kept.store(unit.into(), order!(desk_note, Release));
+    }
+
+    /// Whether the desk keeps this block. Acquire, for who reaps a hand.
+    pub fn keeps(&self, unit: u32) -> bool {
+        unit != 0 && self.kept.load(order!(desk_see, Acquire)) == u64::from(unit)
+    }
+
     /// Says that a block is referred to by nothing any more, if there is one.
     #[inline(always)]
-    pub(crate) fn set_leaving(&self, unit: u32) -> Option<Leaving<'_>> {
-        if unit == 0 {
-            return None;
+    pub(crate) fn set_leaving(&self, unit: u32) {
+        if unit != 0 {
+            self.leaving.store(u64::from(unit) | LEAVES, order!(desk_note, Release));
         }
-        self.leaving.store(u64::from(unit) | LEAVES, order!(desk_note, Release));
-        Some(Leaving { unit, desk: self })
     }
 
     /// The block that leaves, and its generation, if it was noted: else it was not freed yet.

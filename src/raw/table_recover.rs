@@ -140,7 +140,7 @@ impl<'a, S: Store> Table<'a, S> {
             self.settle_claim(desk, claim);
             desk.done();
         }
-        self.let_leave(desk);
+        self.let_kept_go(desk);
     }
 
     fn settle_claim(&self, desk: &Desk, claim: Claim) {
@@ -165,26 +165,28 @@ impl<'a, S: Store> Table<'a, S> {
             Step::Insert if at.is_some_and(|at| Word::look(at).has(slot)) => {
                 mark("table: a dead insertion counts");
                 desk.set_count(count_after);
+                Self::keep_nothing(desk);
             }
             Step::Remove if at.is_some_and(|at| !Word::look(at).has(slot)) => {
                 mark("table: a dead removal counts");
                 desk.set_leaving(old);
                 desk.set_count(count_after);
             }
-            Step::Exchange if at.is_some_and(|at| at.reference(slot) == Some(new)) => {
+            Step::Exchange if at.is_some_and(|at| at.reference(slot) != Some(old)) => {
                 mark("table: a dead exchange counts");
                 if let Some(at) = at.filter(|_| claim.link != 0) {
                     Word::look(at).changed().publish(at);
                 }
                 // A reader may have the old block in its eyes.
                 Word::look(own).changed().publish(own);
-                desk.set_leaving(old);
+                desk.keep(old);
             }
             Step::Extend => match self.has_link(own, new) {
                 true => {
                     Word::look(own).changed().publish(own);
                     desk.set_spare(rest);
                     desk.set_count(count_after);
+                    Self::keep_nothing(desk);
                 }
                 false => self.relink(new, rest, 1),
             },

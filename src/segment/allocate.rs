@@ -15,7 +15,6 @@ use crate::segment::seats::{Apart, Current, SEATS, Seated, Spare};
 use crate::segment::spans::{self, Cut, PAGE_UNITS, SMALL_MAX, UNIT, WORDS};
 use crate::sync::AtomicU64;
 use core::fmt;
-use core::mem::ManuallyDrop;
 use std::time::Duration;
 
 /// Rounds of a call that finds a run with free blocks and then none in it.
@@ -78,39 +77,12 @@ impl<'a, L: Liveness> InHand<'a, L> {
     /// The block stands in its structure and is no longer ours.
     #[inline(always)]
     pub(crate) fn published(mut self) -> BlockRef {
-        self.publish();
-        self.reference
-    }
-
-    /// As [`published`](Self::published); the seat is kept for a block that stood there before.
-    #[inline(always)]
-    pub(in crate::segment) fn publish(&mut self) {
         if let Some(hand) = self.hand.take()
             && self.arena.fork.is_ours()
         {
             hand.clear();
         }
-    }
-
-    /// Gives the seat up, as dropping does, of a block that was [published](Self::publish).
-    #[inline(always)]
-    pub(in crate::segment) fn give_up(block: ManuallyDrop<Self>) {
-        block.seated.leave();
-    }
-
-    /// The same for a call out of the way, so that the other one may lie in registers.
-    #[inline(always)]
-    pub(in crate::segment) fn apart(block: ManuallyDrop<Self>) -> Self {
-        let Self { arena, life, hand, word, words, reference, .. } = *block;
-        let seated = ManuallyDrop::into_inner(block.seated.apart());
-        Self { arena, life, seated, hand, word, words, reference }
-    }
-
-    /// As [`Arena::dismiss`] of another block, which is kept in hand, because soon another one of its size is wanted. After this
-    /// one was [published](Self::publish).
-    #[inline(always)]
-    pub(in crate::segment) fn keep_instead(&self, unit: u32, note: impl FnOnce(u64)) {
-        self.arena.inherit(self.life, &self.seated, unit.into(), note);
+        self.reference
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks::{self, BlockRef, Hand, Reaped};
 use crate::raw::pages::{PageWord, Pages, WHOLE};
-use crate::segment::access::{self, Placed, Region};
+use crate::segment::access::{Placed, Region};
 use crate::segment::growth::Growth;
 use crate::segment::layout::{HANDS_PER_ROW, PAGE};
 use crate::segment::rover::Rover;
@@ -168,12 +168,10 @@ impl Arena {
         Self::generation_now(&self.find(unit)?)
     }
 
-    /// Asks the processor for the word of the block at this unit, which will probably be freed soon.
-    #[inline(always)]
-    pub(crate) fn prefetch_word(&self, unit: u64) {
-        if let Some(found) = self.find_near(unit) {
-            access::prefetch(core::slice::from_ref(found.word), 0);
-        }
+    /// Bytes of the block at this unit, if it is LIVE and none that is a run of its own.
+    pub(crate) fn small_at(&self, unit: u64) -> Option<u64> {
+        let found = self.find(unit).filter(|found| found.class() != WHOLE)?;
+        Self::generation_now(&found).map(|_| found.size)
     }
 
     /// Says that the block, which a structure gave us the exclusive right to, moves to another place of it, before it

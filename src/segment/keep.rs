@@ -20,38 +20,6 @@ impl Arena {
         is_live
     }
 
-    /// As [`dismiss`](Self::dismiss), for whoever sits here and will soon want another one of its size: it is kept in hand.
-    #[inline(always)]
-    pub(in crate::segment) fn inherit<L: Liveness>(
-        &self,
-        life: &L,
-        seated: &Seated<'_>,
-        unit: u64,
-        note: impl FnOnce(u64),
-    ) {
-        match self.find_near(unit) {
-            Some(found) => self.keep_found(life, seated, &found, note),
-            None => self.inherit_any(life, seated.apart(), unit, note),
-        }
-    }
-
-    /// As [`inherit`](Self::inherit), of a block that is not where most are.
-    #[cold]
-    #[inline(never)]
-    fn inherit_any<L: Liveness>(&self, life: &L, seated: Apart<'_>, unit: u64, note: impl FnOnce(u64)) {
-        if let Some(found) = self.find(unit) {
-            self.keep_found(life, &seated, &found, note);
-        }
-    }
-
-    #[inline(always)]
-    fn keep_found<L: Liveness>(&self, life: &L, seated: &Seated<'_>, found: &Found<'_>, note: impl FnOnce(u64)) {
-        if let Some(generation) = Self::generation_now(found) {
-            note(generation);
-            self.keep(life, seated, found, generation);
-        }
-    }
-
     /// Keeps the block, which is LIVE in this generation and ours to free, in the second hand of the seat.
     #[inline(always)]
     fn keep<L: Liveness>(&self, life: &L, seated: &Seated<'_>, found: &Found<'_>, generation: u64) {

@@ -48,6 +48,7 @@ pub(crate) mod table_desks;
 pub(crate) mod table_lookup;
 pub(crate) mod table_plan;
 pub(crate) mod table_reap;
+pub(crate) mod table_record;
 pub(crate) mod table_records;
 pub(crate) mod table_shelf;
 pub(crate) mod table_view;
@@ -71,5 +72,7 @@ pub use self::watcher::without_watcher;
 mod arena_tests;
 #[cfg(test)]
 mod table_again_tests;
+#[cfg(test)]
+mod table_kept_tests;
 #[cfg(test)]
 mod table_tests;

@@ -105,7 +105,7 @@ impl<L: Kept> Drop for Inner<L> {
     fn drop(&mut self) {
         // In a forked child the desks are the parent's.
         if self.body.attachment().is_ours() {
-            self.desks.leave(&self.shelf.desks);
+            self.desks.leave(&self.shelf.machine(&self.standing()));
         }
     }
 }
@@ -310,17 +310,22 @@ impl<L: Kept> Inner<L> {
         Ok(())
     }
 
+    /// Which desk it is.
+    pub(in crate::segment) fn number_of(&self, desk: &Desk) -> u32 {
+        let before = core::ptr::from_ref(desk).addr().wrapping_sub(self.shelf.desks.as_ptr().addr());
+        (before / size_of::<Desk>()) as u32
+    }
+
     /// Gets spare lines for this thread.
     #[cold]
     pub(in crate::segment) fn get_lines(&self, desk: &Desk, lines: u32) -> Result<()> {
         let standing = self.standing();
         let machine = self.shelf.machine(&standing);
-        let before = core::ptr::from_ref(desk).addr().wrapping_sub(self.shelf.desks.as_ptr().addr());
-        let number = before / size_of::<Desk>();
+        let place = self.place(Key::Line(self.number_of(desk)));
         for _ in 0..lines {
             let block = self.arena()?.allocate(&self.body, LINE)?;
             let unit = unit_of(block.reference().unit)?;
-            block.set_place(self.place(Key::Line(number as u32)));
+            block.set_place(place);
             machine.add_spare(desk, unit).map_err(error_of)?;
             block.published();
         }

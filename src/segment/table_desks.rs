@@ -9,8 +9,10 @@ use crate::participant::Liveness;
 use crate::raw::table::{Store, Table as Machine};
 use crate::raw::table_desk::Desk;
 use crate::segment::seats::{self, OWN, SEATS};
+use crate::segment::spans;
 use crate::segment::table_shelf::error_of;
-use crate::sync::{AtomicU32, Ordering::Relaxed};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::ops::Deref;
 
 /// What a process has of a table's desks.
 pub(crate) struct Desks {
@@ -25,19 +27,72 @@ struct Place {
     desk: AtomicU32,
     /// Whether somebody sits there who has to share.
     busy: AtomicU32,
+    /// What is known of the block that the desk keeps: its unit above, below the words of a record that it is of the size for.
+    /// 0: nothing.
+    kept: AtomicU64,
+}
+
+/// A desk that nobody else writes at, for as long as this is used.
+#[derive(Clone, Copy)]
+pub(crate) struct Own<'a> {
+    pub desk: &'a Desk,
+    place: &'a Place,
+}
+
+impl Own<'_> {
+    /// The block that the desk keeps, if it is known to be one for a record of exactly so many words.
+    #[inline(always)]
+    pub(crate) fn kept_for(&self, words: u64) -> Option<u32> {
+        let known = self.place.kept.load(Relaxed);
+        (u64::from(known as u32) == words).then_some((known >> 32) as u32)
+    }
+
+    /// The same, if it is one of the size that such a record's would have.
+    pub(crate) fn kept_like(&self, words: u64) -> Option<u32> {
+        let known = self.place.kept.load(Relaxed);
+        let is_like = is_small(words) && spans::size_for(8 * u64::from(known as u32)) == spans::size_for(8 * words);
+        (known != 0 && is_like).then_some((known >> 32) as u32)
+    }
+
+    /// The desk keeps this block by now, of the size for a [small](is_small) record of so many words.
+    #[inline(always)]
+    pub(crate) fn know(&self, unit: u32, words: u64) {
+        self.place.kept.store(u64::from(unit) << 32 | u64::from(words as u32), Relaxed);
+    }
+
+    /// The desk keeps nothing, or nobody knows what.
+    #[inline(always)]
+    pub(crate) fn know_nothing(&self) {
+        self.place.kept.store(0, Relaxed);
+    }
+}
+
+/// Whether the block of a record of so many words is cut from a run. Only such blocks are kept from one record to the next.
+#[inline(always)]
+pub(crate) const fn is_small(words: u64) -> bool {
+    8 * words <= spans::SMALL_MAX
 }
 
 /// A desk that is ours until this is dropped.
 pub(crate) struct Sitting<'a> {
-    pub desk: &'a Desk,
-    shared: Option<&'a AtomicU32>,
+    own: Own<'a>,
+    is_shared: bool,
+}
+
+impl<'a> Deref for Sitting<'a> {
+    type Target = Own<'a>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Own<'a> {
+        &self.own
+    }
 }
 
 impl Drop for Sitting<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(busy) = self.shared {
-            busy.store(0, crate::order!(seat_leave, Release));
+        if self.is_shared {
+            self.own.place.busy.store(0, crate::order!(seat_leave, Release));
         }
     }
 }
@@ -53,18 +108,19 @@ impl Desks {
 
     /// The desk of this thread, of all desks, if it has one for itself.
     #[inline(always)]
-    pub(crate) fn own<'a>(&self, all: &'a [Desk]) -> Option<&'a Desk> {
+    pub(crate) fn own<'a>(&'a self, all: &'a [Desk]) -> Option<Own<'a>> {
         let usual = seats::usual();
         let place = self.places.get(usual as usize).filter(|_| usual < OWN)?;
         // None yet: beyond all of them.
-        all.get(place.desk.load(Relaxed).wrapping_sub(1) as usize)
+        let desk = all.get(place.desk.load(Relaxed).wrapping_sub(1) as usize)?;
+        Some(Own { desk, place })
     }
 
     /// A desk for this thread.
     #[inline(always)]
     pub(crate) fn sit<'a, S: Store>(&'a self, machine: &Machine<'a, S>, life: &impl Liveness) -> Result<Sitting<'a>> {
         match self.own(machine.desks) {
-            Some(desk) => Ok(Sitting { desk, shared: None }),
+            Some(own) => Ok(Sitting { own, is_shared: false }),
             None => self.sit_elsewhere(machine, life, seats::usual()),
         }
     }
@@ -94,7 +150,7 @@ impl Desks {
             && let Some(place) = self.places.get(usual as usize)
             && let Some(desk) = take(place, anybodys.clone())?
         {
-            return Ok(Sitting { desk, shared: None });
+            return Ok(Sitting { own: Own { desk, place }, is_shared: false });
         }
         for look in 0..LOOKS {
             let shared = SEATS as u32 - OWN;
@@ -102,9 +158,8 @@ impl Desks {
             let place = self.places.get((OWN + nth) as usize).ok_or_else(none_left)?;
             if place.busy.swap(1, crate::order!(seat_take, Acquire)) == 0 {
                 let among = if nth == 0 { self.row..self.row + 1 } else { anybodys.clone() };
-                let sitting = |desk| Sitting { desk, shared: Some(&place.busy) };
                 match take(place, among) {
-                    Ok(Some(desk)) => return Ok(sitting(desk)),
+                    Ok(Some(desk)) => return Ok(Sitting { own: Own { desk, place }, is_shared: true }),
                     other => {
                         place.busy.store(0, crate::order!(seat_leave, Release));
                         other?;
@@ -118,13 +173,15 @@ impl Desks {
         Err(none_left())
     }
 
-    /// Gives all desks to whoever comes. Nobody writes any more.
-    pub(crate) fn leave(&self, all: &[Desk]) {
+    /// Gives all desks to whoever comes, when they keep nothing any more. Nobody writes any more.
+    pub(crate) fn leave<S: Store>(&self, machine: &Machine<'_, S>) {
         for place in &self.places {
             if let Some(number) = place.desk.load(Relaxed).checked_sub(1)
-                && let Some(desk) = all.get(number as usize)
+                && let Some(desk) = machine.desks.get(number as usize)
                 && !desk.is_busy()
             {
+                machine.let_kept_go(desk);
+                place.kept.store(0, Relaxed);
                 place.desk.store(0, Relaxed);
                 desk.leave();
             }

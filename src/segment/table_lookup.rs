@@ -136,12 +136,6 @@ impl Table<RecordLine> {
     /// have. Their hashes, for what is done with them next.
     #[inline(always)]
     pub(crate) fn prepare(&self, keys: &[&[u8]], bytes: u64) -> [u64; BATCH] {
-        self.prepare_and(keys, bytes, |_| ())
-    }
-
-    /// The same, and `also` of each record.
-    #[inline(always)]
-    fn prepare_and(&self, keys: &[&[u8]], bytes: u64, also: impl Fn(u32)) -> [u64; BATCH] {
         let shelf = &self.inner().shelf;
         let mut hashes = [0; BATCH];
         for (hash, key) in hashes.iter_mut().zip(keys) {
@@ -151,20 +145,9 @@ impl Table<RecordLine> {
         for (&hash, _) in hashes.iter().zip(keys) {
             if let Some(unit) = shelf.probable(hash, |line| first_candidate(line, hash)) {
                 shelf.prefetch_unit(unit, bytes);
-                also(unit);
             }
         }
         hashes
-    }
-
-    /// Asks for what a few keys need that will get other values: also for the words of the blocks that will leave.
-    pub(crate) fn prepare_to_put(&self, keys: &[&[u8]], bytes: u64) -> [u64; BATCH] {
-        let arena = self.inner().arena().ok();
-        self.prepare_and(keys, bytes, |unit| {
-            if let Some(arena) = arena {
-                arena.prefetch_word(unit.into());
-            }
-        })
     }
 
     /// The entries of one family of buckets, of `buckets` that there were, each bucket as it was at one moment.

@@ -4,7 +4,7 @@
 use crate::error::Result;
 use crate::participant::{Liveness, ParticipantId};
 use crate::raw::blocks::BlockRef;
-use crate::raw::table::{Asked, Store, TableHead};
+use crate::raw::table::{Store, TableHead};
 use crate::raw::table_desk::Desk;
 use crate::raw::table_line::{PairLine, RecordLine};
 use crate::segment::access::Region;
@@ -12,13 +12,13 @@ use crate::segment::arena::Arena;
 use crate::segment::header::bad_shape;
 use crate::segment::layout::ObjectKind;
 use crate::segment::table_plan::{Bucket, DESKS_AT, TablePlan};
-use crate::segment::table_shelf::{Kept, Shelf, Standing, Under, error_of, tag_of};
+use crate::segment::table_shelf::{Kept, Shelf, Standing, Under, error_of};
 
 /// What of a table a hand's place speaks of: 40 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Key {
-    /// A record, wherever its key belongs.
-    Record,
+    /// What the desk of this number keeps.
+    Kept(u32),
     /// A spare line on the desk of this number.
     Line(u32),
     /// The piece of this number.
@@ -31,7 +31,7 @@ impl Key {
     #[inline(always)]
     pub(crate) const fn bits(self) -> u64 {
         match self {
-            Self::Record => 0,
+            Self::Kept(desk) => 3 << Self::SHIFT | desk as u64,
             Self::Line(desk) => 1 << Self::SHIFT | desk as u64,
             Self::Piece(piece) => 2 << Self::SHIFT | piece as u64,
         }
@@ -39,7 +39,7 @@ impl Key {
 
     const fn from_bits(bits: u64) -> Option<Self> {
         match bits >> Self::SHIFT {
-            0 => Some(Self::Record),
+            3 => Some(Self::Kept(bits as u32)),
             1 => Some(Self::Line(bits as u32)),
             2 => Some(Self::Piece(bits as u32)),
             _ => None,
@@ -97,54 +97,23 @@ impl<V: Liveness> Liveness for Bare<'_, V> {
 pub(crate) fn refers(body: &Region, shape: [u64; 4], arena: &Arena, key: u64, block: BlockRef) -> Option<bool> {
     let plan = TablePlan::from_shape(shape)?;
     match plan.bucket {
-        Bucket::Words => refers_in::<PairLine>(body, plan, arena, key, block, |_| None),
-        Bucket::Records => refers_in::<RecordLine>(body, plan, arena, key, block, |standing| {
-            let unit = u32::try_from(block.unit).ok()?;
-            let record = standing.shelf.record(standing.under, unit)?;
-            let mut named = Named { hash: record.hash(&standing.shelf.hash), unit };
-            // A record that never was whole has any hash, and is nowhere.
-            standing.shelf.machine(standing).find(&mut named, || None::<&NoLife>).ok()
-        }),
+        Bucket::Words => refers_in::<PairLine>(body, plan, arena, key, block),
+        Bucket::Records => refers_in::<RecordLine>(body, plan, arena, key, block),
     }
 }
 
-fn refers_in<L: Kept>(
-    body: &Region,
-    plan: TablePlan,
-    arena: &Arena,
-    key: u64,
-    block: BlockRef,
-    record: impl FnOnce(&Standing<'_, L, Bare<'_, NoLife>>) -> Option<bool>,
-) -> Option<bool> {
+fn refers_in<L: Kept>(body: &Region, plan: TablePlan, arena: &Arena, key: u64, block: BlockRef) -> Option<bool> {
     let shelf = Shelf::<L>::resolve(plan, body, arena).ok()?;
     let under = Bare { life: &NoLife, arena: Some(arena) };
     let standing = Standing { shelf: &shelf, under: &under };
     let unit = u32::try_from(block.unit).ok()?;
     let refers = match Key::from_bits(key)? {
-        Key::Record => record(&standing)?,
+        Key::Kept(desk) => shelf.desks.get(desk as usize)?.keeps(unit),
         Key::Line(desk) => shelf.desks.get(desk as usize)?.has_spare(unit),
         Key::Piece(piece) => standing.piece(piece)?.load(crate::order!(table_piece_look, Acquire)) == unit,
     };
     // Asked after the look: who took it out of the table named it before, and frees it before it names it no more.
     Some(refers || shelf.desks.iter().any(|desk| desk.names(unit)))
-}
-
-/// Looks for a record by where it is.
-struct Named {
-    hash: u64,
-    unit: u32,
-}
-
-impl Asked<RecordLine> for Named {
-    fn hash(&self) -> u64 {
-        self.hash
-    }
-    fn candidates(&self, line: &RecordLine, occupied: u32) -> u32 {
-        line.find(tag_of(self.hash), occupied)
-    }
-    fn meets(&mut self, line: &RecordLine, slot: u32) -> bool {
-        line.follow(slot) == self.unit
-    }
 }
 
 /// What is done with the shelf of a table of either kind.

@@ -1,24 +1,25 @@
 //! A table whose keys and values are bytes: each entry is a record in a block of the arena, written before the bucket is
 //! locked and never changed while the bucket refers to it. To replace a value is to refer to another record.
+//!
+//! A record is written into the block that the thread's desk keeps, and what it takes the place of is kept next
+//! (`raw/table_desk.rs`). So the arena is asked for a block when an entry is new or of another size, and for nothing else.
 
 use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;
-use crate::raw::table::Trouble;
+use crate::raw::table::{Guess, Trouble};
 use crate::raw::table_change::{Slot, Spot};
-use crate::raw::table_desk::Leaving;
 use crate::raw::table_line::RecordLine;
 use crate::raw::table_lock::lock_guessed;
 use crate::raw::table_word::Word;
 use crate::segment::access;
-use crate::segment::allocate::InHand;
-use crate::segment::body::Body;
 use crate::segment::plain;
 use crate::segment::table::{Inner, Put, Table, When, unit_of};
+use crate::segment::table_desks::{Own, is_small};
 use crate::segment::table_lookup::{NEAR, Wanted, candidates, first_slot};
 use crate::segment::table_reap::Key;
-use crate::segment::table_shelf::{Record, error_of, tag_of};
-use crate::sync::{AtomicU64, Ordering::Relaxed, fence};
-use core::mem::ManuallyDrop;
+use crate::segment::table_record::Record;
+use crate::segment::table_shelf::{error_of, tag_of};
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// Where the bytes of an old value go, if they are wanted.
 pub(crate) type Old<'a> = Option<&'a mut Vec<u8>>;
@@ -74,13 +75,14 @@ impl Table<RecordLine> {
     /// Out of memory: what stood there stays.
     #[inline(always)]
     pub(crate) fn set(&self, key: &[u8], value: &[u8]) -> Result<Put<()>> {
-        self.put_hashed(key, self.inner().shelf.hash.bytes(key), value, When::Always, None, false)
+        self.put_hashed((key, self.inner().shelf.hash.usual_bytes(key)), value, false)
     }
 
     /// As [`set`](Self::set), under a condition. The bytes of the value that stood there, or stands there and was not as it
     /// was to be, go to `old` if they are wanted.
     pub(crate) fn put(&self, key: &[u8], value: &[u8], when: When<&[u8]>, mut old: Old<'_>) -> Result<Put<()>> {
-        let hash = self.inner().shelf.hash.bytes(key);
+        let inner = self.inner();
+        let (hash, standing) = (inner.shelf.hash.bytes(key), inner.standing());
         if when != When::Always {
             // Nothing is written for what is refused anyway.
             let found = self.get_hashed((key, hash), look(when.expected(), &mut old))?;
@@ -89,109 +91,151 @@ impl Table<RecordLine> {
                 return Ok(Put::Refused(equals.map(|_| ())));
             }
         }
-        self.put_hashed(key, hash, value, when, old, false)
+        inner.body.life()?;
+        let expects = |stands| inner.is_as_expected((stands, key), when, old.as_deref_mut());
+        let near = inner.shelf.machine(&standing).near(hash);
+        match self.put_near(near, (key, hash), value, when.allows(None), expects, false)? {
+            Some(done) => Ok(done),
+            None => self.put_anyhow(key, hash, value, when, old),
+        }
     }
 
-    /// As [`set`](Self::set), of a key that was [prepared](Self::prepare_to_put).
+    /// As [`set`](Self::set), of a key that was [prepared](Self::prepare).
     #[inline(always)]
     pub(crate) fn set_prepared(&self, key: (&[u8], u64), value: &[u8]) -> Result<Put<()>> {
-        self.put_hashed(key.0, key.1, value, When::Always, None, true)
+        self.put_hashed(key, value, true)
     }
 
-    /// The usual way, straight. What it hands on to the unusual one is made on the way there, so that nothing of it has to stand
-    /// in memory: the processor has room for some 60 stores that wait for an older one's line, and the next operation asks for
-    /// its own lines only behind them.
+    /// As [`set`](Self::set), of a key that was hashed in the usual way, or prepared.
     #[inline(always)]
-    fn put_hashed(
-        &self,
-        key: &[u8],
-        hash: u64,
-        value: &[u8],
-        when: When<&[u8]>,
-        mut old: Old<'_>,
-        is_prepared: bool,
-    ) -> Result<Put<()>> {
+    fn put_hashed(&self, (key, hash): (&[u8], u64), value: &[u8], is_prepared: bool) -> Result<Put<()>> {
         let inner = self.inner();
-        let life = inner.body.life()?;
+        let Some(near) = inner.shelf.straight(hash).filter(|_| !inner.body.is_over()) else {
+            return self.put_unusual(key, value);
+        };
+        match self.put_near(Some(near), (key, hash), value, true, |_| true, is_prepared)? {
+            Some(done) => Ok(done),
+            None => self.put_again(key, value),
+        }
+    }
+
+    /// Hashed again: so nothing but the key and the value is held on to for this.
+    #[cold]
+    #[inline(never)]
+    fn put_again(&self, key: &[u8], value: &[u8]) -> Result<Put<()>> {
+        self.put_anyhow(key, self.hash(key), value, When::Always, None)
+    }
+
+    /// As [`set`](Self::set), with a bucket that is none of the first ones, with another hash, or with a bound.
+    #[inline(never)]
+    fn put_unusual(&self, key: &[u8], value: &[u8]) -> Result<Put<()>> {
+        let inner = self.inner();
+        inner.body.life()?;
+        let (hash, standing) = (inner.shelf.hash.bytes(key), inner.standing());
+        let near = inner.shelf.machine(&standing).near(hash);
+        match self.put_near(near, (key, hash), value, true, |_| true, false)? {
+            Some(done) => Ok(done),
+            None => self.put_anyhow(key, hash, value, When::Always, None),
+        }
+    }
+
+    /// The usual way, straight: few enough instructions and stores that the processor is at the next operation while this one's
+    /// lines come. `may_insert`: whether there may be none; `expects`: whether what stands there may go. `None`: nothing was
+    /// done, because it is not that usual.
+    #[inline(always)]
+    fn put_near(
+        &self,
+        near: Option<(Guess, &RecordLine)>,
+        (key, hash): (&[u8], u64),
+        value: &[u8],
+        may_insert: bool,
+        expects: impl FnOnce(u32) -> bool,
+        is_prepared: bool,
+    ) -> Result<Option<Put<()>>> {
+        let inner = self.inner();
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
-        let near = machine.near(hash);
-        if let Some((_, line)) = near.filter(|_| !is_prepared) {
+        let (words, lengths) = (Record::words(key.len(), value.len()), Record::lengths(key.len(), value.len()));
+        let Some((guess, line)) = near.filter(|_| is_small(words)) else { return Ok(None) };
+        let Some(own) = inner.desks.own(&inner.shelf.desks) else { return Ok(None) };
+        if !is_prepared {
             // The line comes while the record is written.
             access::prefetch(core::slice::from_ref(line), 0);
         }
-        // Given back by hand: whatever might unwind would want it in memory.
-        let mut block = ManuallyDrop::new(inner.record_block(life, key, value)?);
-        let unit = match unit_of(block.reference().unit) {
-            Ok(unit) => unit,
-            Err(error) => {
-                drop(InHand::apart(block));
-                return Err(error);
-            }
+        let unit = match own.kept_for(words) {
+            Some(unit) => unit,
+            None => inner.keep_block(&own, key.len(), value.len())?,
         };
-        write_record(block.words(), key, value);
-        if let Some((guess, line)) = near
-            && let Some(desk) = inner.desks.own(&inner.shelf.desks)
-        {
-            // Looked for before the lock, so it is a guess: it counts only if it is held against the bucket behind it.
-            let stands = first_slot(line, hash, Word::mine(line)).map(|slot| (slot, line.follow(slot)));
-            if let Some((_, stands)) = stands.filter(|_| !is_prepared) {
-                // It will probably leave: its key is compared, its block is freed, and the next record is written there.
-                inner.shelf.prefetch_unit(stands, (8 + (key.len() + value.len()) as u64).min(NEAR));
-            }
-            if let Some(locked) = lock_guessed(life, guess, line, inner.shelf.bits) {
-                if let Some((slot, stands)) = stands
-                    && locked.refers(slot, stands)
-                {
-                    let is_expected = match (when, old.as_deref_mut()) {
-                        (When::Always, None) => inner.shelf.has_key_near(stands, key),
-                        (when, old) => inner.is_as_expected((stands, key), when, old),
-                    };
-                    if is_expected {
-                        let at = Slot { line, link: 0, slot };
-                        block.set_place(inner.place(Key::Record));
-                        let leaving = machine.exchange(desk, locked, &at, (stands, unit), RecordLine::refer);
-                        publish_instead(&mut block, leaving);
-                        InHand::give_up(block);
-                        return Ok(Put::Replaced(()));
-                    }
-                } else if stands.is_none()
-                    && when.allows(None)
-                    && candidates(line, hash, locked.word().occupied()) == 0
-                    && let Some(next) = locked.next()
-                {
-                    block.set_place(inner.place(Key::Record));
-                    machine.insert_next(desk, locked, next, |line, slot| line.fill(slot, tag_of(hash), unit));
-                    block.publish();
-                    InHand::give_up(block);
-                    inner.after_insert(desk);
-                    return Ok(Put::Inserted);
-                }
-                machine.unlock(locked);
-            }
+        // Not near: another process made the pages that it lies in.
+        let Some(block) = inner.shelf.words_near(unit, words) else { return Ok(None) };
+        Record::write(block, key, value);
+        // Looked for before the lock, so it is a guess: it counts only if it is held against the bucket behind it.
+        let stands = first_slot(line, hash, Word::mine(line)).map(|slot| (slot, line.follow(slot)));
+        if let Some((_, stands)) = stands.filter(|_| !is_prepared) {
+            // Its key is compared, and the next record is written there.
+            inner.shelf.prefetch_unit(stands, (8 * words).min(NEAR));
         }
-        self.put_anyhow((key, hash), (InHand::apart(block), unit), when, old)
+        let Some(locked) = lock_guessed(&inner.body, guess, line, inner.shelf.bits) else { return Ok(None) };
+        if let Some((slot, stands)) = stands {
+            if locked.refers(slot, stands)
+                && let Some(its) = inner.shelf.lengths_near(stands, key)
+                && expects(stands)
+            {
+                let at = Slot { line, link: 0, slot };
+                machine.exchange(own.desk, locked, &at, (stands, unit), RecordLine::refer);
+                inner.keeps(&own, stands, words, its == lengths);
+                return Ok(Some(Put::Replaced(())));
+            }
+        } else if may_insert
+            && candidates(line, hash, locked.word().occupied()) == 0
+            && let Some(next) = locked.next()
+        {
+            machine.insert_next(own.desk, locked, next, |line, slot| line.fill(slot, tag_of(hash), unit));
+            own.know_nothing();
+            inner.after_insert(own.desk);
+            return Ok(Some(Put::Inserted));
+        }
+        machine.unlock(locked);
+        Ok(None)
     }
 
     /// As [`put`](Self::put), with chains, splits and other writers.
     #[cold]
     #[inline(never)]
-    fn put_anyhow(
-        &self,
-        (key, hash): (&[u8], u64),
-        (mut block, unit): (InHand<'_, Body>, u32),
-        when: When<&[u8]>,
-        mut old: Old<'_>,
-    ) -> Result<Put<()>> {
+    fn put_anyhow(&self, key: &[u8], hash: u64, value: &[u8], when: When<&[u8]>, mut old: Old<'_>) -> Result<Put<()>> {
         let inner = self.inner();
         let life = inner.body.life()?;
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
         let sitting = inner.desks.sit(&machine, life)?;
+        let unit = inner.keep_block(&sitting, key.len(), value.len())?;
+        let words = Record::words(key.len(), value.len());
+        let block = inner.shelf.words_at(&inner.body, unit, words).ok_or_else(no_block)?;
+        Record::write(block, key, value);
+        let done = self.put_written(&sitting, (key, hash, unit), when, &mut old);
+        if !is_small(words) && !matches!(done, Ok(Put::Inserted | Put::Replaced(()))) {
+            // Others may want so much.
+            inner.let_kept_go(&sitting);
+        }
+        done
+    }
+
+    /// The same, when the record is written.
+    fn put_written(
+        &self,
+        own: &Own<'_>,
+        (key, hash, unit): (&[u8], u64, u32),
+        when: When<&[u8]>,
+        old: &mut Old<'_>,
+    ) -> Result<Put<()>> {
+        let inner = self.inner();
+        let life = inner.body.life()?;
+        let standing = inner.standing();
+        let machine = inner.shelf.machine(&standing);
         // Bounded: a second round has the line that the first one lacked.
         for _ in 0..3 {
             let locked = machine.lock(life, hash).map_err(error_of)?;
-            let read = look(when.expected(), &mut old);
+            let read = look(when.expected(), old);
             let mut wanted =
                 Wanted { key, hash, shelf: &inner.shelf, under: &inner.body, read, found: None, marks: false };
             let spot = machine.locate(&locked, &mut wanted);
@@ -212,27 +256,26 @@ impl Table<RecordLine> {
                     return Err(error_of(trouble));
                 }
             };
-            block.set_place(inner.place(Key::Record));
             let fill = |line: &RecordLine, slot| line.fill(slot, tag_of(hash), unit);
             match spot {
                 Spot::Found(at) => {
-                    let leaves = at.line.follow(at.slot);
-                    let leaving = machine.exchange(sitting.desk, locked, &at, (leaves, unit), RecordLine::refer);
-                    publish_instead(&mut block, leaving);
+                    let stands = at.line.follow(at.slot);
+                    machine.exchange(own.desk, locked, &at, (stands, unit), RecordLine::refer);
+                    inner.keeps(own, stands, 0, false);
                     return Ok(Put::Replaced(()));
                 }
-                Spot::Free(at) => machine.insert(sitting.desk, locked, &at, fill),
-                Spot::Full(last) => match machine.extend(sitting.desk, locked, last, fill) {
+                Spot::Free(at) => machine.insert(own.desk, locked, &at, fill),
+                Spot::Full(last) => match machine.extend(own.desk, locked, last, fill) {
                     Ok(()) => {}
                     Err(Trouble::NeedsLines(_)) => {
-                        inner.get_lines(sitting.desk, 2)?;
+                        inner.get_lines(own.desk, 2)?;
                         continue;
                     }
                     Err(trouble) => return Err(error_of(trouble)),
                 },
             }
-            block.published();
-            inner.after_insert(sitting.desk);
+            own.know_nothing();
+            inner.after_insert(own.desk);
             return Ok(Put::Inserted);
         }
         Err(error_of(Trouble::Contended))
@@ -269,11 +312,57 @@ impl Table<RecordLine> {
 }
 
 impl Inner<RecordLine> {
-    /// A block for the record.
+    /// Makes the desk keep a block for a record of these lengths. Its unit. Of a large one nothing is known: it is kept until it
+    /// is in the table, or [let go](Self::let_kept_go).
+    #[inline(never)]
+    pub(in crate::segment) fn keep_block(&self, own: &Own<'_>, key_len: usize, value_len: usize) -> Result<u32> {
+        if u32::try_from(key_len).is_err() || u32::try_from(value_len).is_err() {
+            return Err(too_large(key_len, value_len));
+        }
+        let words = Record::words(key_len, value_len);
+        if let Some(unit) = own.kept_like(words) {
+            own.know(unit, words);
+            return Ok(unit);
+        }
+        self.let_kept_go(own);
+        let block = self.arena()?.allocate(&self.body, 8 * words)?;
+        let unit = unit_of(block.reference().unit)?;
+        block.set_place(self.place(Key::Kept(self.number_of(own.desk))));
+        own.desk.keep(unit);
+        block.published();
+        if is_small(words) {
+            own.know(unit, words);
+        }
+        Ok(unit)
+    }
+
+    /// Notes what the desk keeps after an exchange: `is_alike`: a block of the size for a small record of so many words.
     #[inline(always)]
-    fn record_block<'a, V: Liveness>(&'a self, life: &'a V, key: &[u8], value: &[u8]) -> Result<InHand<'a, V>> {
-        let bytes = Record::block_len(key.len(), value.len()).ok_or_else(|| too_large(key.len(), value.len()))?;
-        self.arena()?.allocate(life, bytes)
+    fn keeps(&self, own: &Own<'_>, unit: u32, words: u64, is_alike: bool) {
+        if is_alike {
+            own.know(unit, words);
+        } else {
+            self.keeps_other(own, unit);
+        }
+    }
+
+    /// The same, of a block of any size: a large one is not kept.
+    #[cold]
+    #[inline(never)]
+    fn keeps_other(&self, own: &Own<'_>, unit: u32) {
+        match self.arena().ok().and_then(|arena| arena.small_at(unit.into())) {
+            Some(bytes) => own.know(unit, bytes / 8),
+            None => self.let_kept_go(own),
+        }
+    }
+
+    /// The desk keeps nothing any more.
+    #[inline]
+    pub(in crate::segment) fn let_kept_go(&self, own: &Own<'_>) {
+        own.know_nothing();
+        if own.desk.kept() != 0 {
+            self.shelf.machine(&self.standing()).let_kept_go(own.desk);
+        }
     }
 
     /// Whether the record at a unit has this key, and a value that may be replaced; copies that if it is wanted.
@@ -284,27 +373,9 @@ impl Inner<RecordLine> {
     }
 }
 
-/// The block is published, and the one that it was exchanged for is kept in hand: soon another one of its size is wanted.
-#[inline(always)]
-fn publish_instead(block: &mut InHand<'_, Body>, leaving: Option<Leaving<'_>>) {
-    block.publish();
-    if let Some(leaving) = leaving {
-        block.keep_instead(leaving.unit, move |generation| leaving.note(generation));
-        leaving.has_left();
-    }
-}
-
-/// Writes the record into its block.
-#[inline(always)]
-fn write_record(words: &[AtomicU64], key: &[u8], value: &[u8]) {
-    // Who reads one of these words in a record that stood here before sees the bucket's new version too.
-    fence(crate::order!(table_record, Release));
-    if let Some((lengths, words)) = words.split_first() {
-        lengths.store(key.len() as u64 | (value.len() as u64) << 32, Relaxed);
-        let (key_words, value_words) = words.split_at_checked(plain::words_for(key.len())).unwrap_or_default();
-        plain::copy_in_record(key_words, key);
-        plain::copy_in_record(value_words, value);
-    }
+#[cold]
+fn no_block() -> Error {
+    Error::corrupt("the dictionary", "a block that was ours is not there")
 }
 
 #[cold]

@@ -3,12 +3,6 @@
 //! Everything that is followed is held against private bounds: the first buckets are a part of the body, all the rest
 //! lies in the pages that this process knows to be backed. No page table is asked, and no word of a block: that a reference
 //! leads to a record is known only once the bucket's header is seen unchanged, and until then any words will do.
-//!
-//! ```text
-//! record   0  length of the key u32 | length of the value u32
-//!          8  key, filled up with zeros to whole words
-//!             value, the same
-//! ```
 
 use crate::error::{Error, Kind, Result};
 use crate::participant::Liveness;
@@ -23,6 +17,7 @@ use crate::segment::arena::Arena;
 use crate::segment::plain::words_for;
 use crate::segment::spans::UNIT;
 use crate::segment::table_plan::{DESKS_AT, LINE, PIECES, PIECES_AT, SECRETS, SECRETS_AT, TablePlan, piece_of};
+use crate::segment::table_record::{Record, is_key};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// A table's parts, resolved once.
@@ -61,15 +56,6 @@ pub(crate) trait Under: Liveness {
 pub(crate) struct Standing<'a, L, U> {
     pub shelf: &'a Shelf<L>,
     pub under: &'a U,
-}
-
-/// A record, as long as it is one.
-#[derive(Clone, Copy)]
-pub(crate) struct Record<'a> {
-    key_len: u32,
-    value_len: u32,
-    /// Behind the lengths.
-    words: &'a [AtomicU64],
 }
 
 impl<L: Kept> Shelf<L> {
@@ -156,10 +142,9 @@ impl<L: Kept> Shelf<L> {
     pub(crate) fn record(&self, under: &impl Under, unit: u32) -> Option<Record<'_>> {
         let offset = u64::from(unit) * UNIT;
         let lengths = self.places::<AtomicU64>(under, offset, 1)?.first()?.load(Relaxed);
-        let (key_len, value_len) = (lengths as u32, (lengths >> 32) as u32);
-        let words = words_for(key_len as usize) + words_for(value_len as usize);
-        let words = self.places(under, offset + 8, words as u64)?;
-        (unit != 0).then_some(Record { key_len, value_len, words })
+        let behind = Record::words(lengths as u32 as usize, (lengths >> 32) as usize) - 1;
+        let words = self.places(under, offset + 8, behind)?;
+        (unit != 0).then(|| Record::of(lengths, words))
     }
 
     /// The line of a bucket, if it is known to be there.
@@ -198,16 +183,28 @@ impl<L: Kept> Shelf<L> {
         };
         let (own, value) = words.split_at_checked(key_words)?;
         let len = size.unwrap_or((lengths >> 32) as usize);
-        (lengths == key.len() as u64 | (len as u64) << 32 && is_key(own, key)).then_some((value, len))
+        (lengths == Record::lengths(key.len(), len) && is_key(own, key)).then_some((value, len))
     }
 
-    /// Whether the record at a unit is known to be there, and has this key.
+    /// So many words from a unit on, where a record will be, if they are known to be there.
     #[inline(always)]
-    pub(crate) fn has_key_near(&self, unit: u32, key: &[u8]) -> bool {
+    pub(crate) fn words_near(&self, unit: u32, words: u64) -> Option<&[AtomicU64]> {
+        self.window.places(u64::from(unit) * UNIT, words)
+    }
+
+    /// The same, wherever they are.
+    pub(crate) fn words_at(&self, under: &impl Under, unit: u32, words: u64) -> Option<&[AtomicU64]> {
+        self.places(under, u64::from(unit) * UNIT, words)
+    }
+
+    /// Whether the record at a unit is known to be there, and has this key; the first word of it, which says how long it is.
+    #[inline(always)]
+    pub(crate) fn lengths_near(&self, unit: u32, key: &[u8]) -> Option<u64> {
         let (offset, key_words) = (u64::from(unit) * UNIT, words_for(key.len()));
-        let words: Option<&[AtomicU64]> = self.window.places(offset, 1 + key_words as u64);
-        let Some((lengths, own)) = words.and_then(<[_]>::split_first) else { return false };
-        u64::from(lengths.load(Relaxed) as u32) == key.len() as u64 && is_key(own, key)
+        let words: &[AtomicU64] = self.window.places(offset, 1 + key_words as u64)?;
+        let (lengths, own) = words.split_first()?;
+        let lengths = lengths.load(Relaxed);
+        (unit != 0 && u64::from(lengths as u32) == key.len() as u64 && is_key(own, key)).then_some(lengths)
     }
 
     /// Asks the processor for the line of a bucket.
@@ -314,70 +311,6 @@ impl Kept for RecordLine {
     fn hash_at(&self, slot: u32, shelf: &Shelf<Self>, under: &impl Under) -> Option<u64> {
         shelf.record(under, self.follow(slot)).map(|record| record.hash(&shelf.hash))
     }
-}
-
-impl<'a> Record<'a> {
-    /// Bytes of the block for a record, if there can be one of these lengths.
-    #[inline(always)]
-    pub(crate) fn block_len(key_len: usize, value_len: usize) -> Option<u64> {
-        let fits = u32::try_from(key_len).is_ok() && u32::try_from(value_len).is_ok();
-        fits.then(|| 8 + 8 * (words_for(key_len) + words_for(value_len)) as u64)
-    }
-
-    /// Whether the key is this one.
-    #[inline(always)]
-    pub(crate) fn has_key(&self, key: &[u8]) -> bool {
-        if self.key_len as usize != key.len() {
-            return false;
-        }
-        // By the private length alone: a branch where the record's own would be waited for.
-        self.words.get(..words_for(key.len())).is_some_and(|words| is_key(words, key))
-    }
-
-    /// The key's words, the last one filled up with zeros, and its bytes.
-    #[inline(always)]
-    pub(crate) fn key(&self) -> (&'a [AtomicU64], usize) {
-        (self.words.get(..words_for(self.key_len as usize)).unwrap_or_default(), self.key_len as usize)
-    }
-
-    /// The value's words, and its bytes.
-    #[inline(always)]
-    pub(crate) fn value(&self) -> (&'a [AtomicU64], usize) {
-        self.value_behind(self.key_len as usize).unwrap_or_default()
-    }
-
-    /// As [`value`](Self::value), of a record whose key is known to have so many bytes. Where the value stands does not wait
-    /// for the record's first line then, so all its lines come at once; hence a branch, not a choice between two places.
-    #[inline(always)]
-    pub(crate) fn value_behind(&self, key_len: usize) -> Option<(&'a [AtomicU64], usize)> {
-        Some((self.words.get(words_for(key_len)..)?, self.value_len as usize))
-    }
-
-    pub(crate) fn hash(&self, hash: &KeyedHash) -> u64 {
-        let word =
-            |at: usize| self.words.get(at).map_or(0, |word| u64::from_le_bytes(word.load(Relaxed).to_ne_bytes()));
-        hash.words(self.key_len as usize, word)
-    }
-}
-
-/// Whether these words begin with this key.
-#[inline(always)]
-fn is_key(words: &[AtomicU64], key: &[u8]) -> bool {
-    let (whole, rest) = key.as_chunks::<8>();
-    if let ([a, b], [], [x, y, ..]) = (whole, rest, words) {
-        // The usual one, without a loop.
-        return (x.load(Relaxed) ^ u64::from_ne_bytes(*a)) | (y.load(Relaxed) ^ u64::from_ne_bytes(*b)) == 0;
-    }
-    let Some((words, last)) = words.split_at_checked(whole.len()) else { return false };
-    let differ = words
-        .iter()
-        .zip(whole)
-        .fold(0, |differ, (word, bytes)| differ | (word.load(Relaxed) ^ u64::from_ne_bytes(*bytes)));
-    let is_last = |word: &AtomicU64| {
-        let word = word.load(Relaxed).to_ne_bytes();
-        rest.iter().zip(word).all(|(a, b)| *a == b)
-    };
-    differ == 0 && (rest.is_empty() || last.first().is_some_and(is_last))
 }
 
 /// The tag of a hash.

@@ -280,7 +280,7 @@ fn many_at_once_are_what_each_is_alone() {
     let names: Vec<_> = (0..500).map(|i| format!("{i:0>width$}", width = i % 40)).collect();
     let bytes: Vec<_> = names.iter().map(|name| name.as_bytes()).collect();
     for chunk in bytes.chunks(BATCH) {
-        for (key, hash) in chunk.iter().zip(records.prepare_to_put(chunk, 64)).step_by(2) {
+        for (key, hash) in chunk.iter().zip(records.prepare(chunk, 64)).step_by(2) {
             assert_eq!(records.set_prepared((key, hash), &vec![1; key.len()]).unwrap(), Put::Inserted);
         }
     }

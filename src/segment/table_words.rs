@@ -10,6 +10,7 @@ use crate::raw::table_lock::{Locked, lock_guessed};
 use crate::raw::table_word::{Line, Word};
 use crate::segment::equal::{equal_keys, equal_pairs};
 use crate::segment::table::{BATCH, Inner, Put, Table, When, family};
+use crate::segment::table_desks::Own;
 use crate::segment::table_shelf::{Standing, Under, error_of};
 use crate::sync::Ordering::Relaxed;
 
@@ -208,7 +209,7 @@ impl Table<PairLine> {
         }
         if let Some(next) = locked.next()
             && when.allows(None)
-            && let Some(desk) = inner.desks.own(&inner.shelf.desks)
+            && let Some(Own { desk, .. }) = inner.desks.own(&inner.shelf.desks)
         {
             machine.insert_next(desk, locked, next, |line, slot| line.fill(slot, key, value));
             inner.after_insert(desk);
@@ -253,7 +254,7 @@ impl Table<PairLine> {
         let machine = inner.shelf.machine(&standing);
         let mut wanted = Wanted { key, hash, value: 0, marks: false };
         let fill = |line: &PairLine, slot| line.fill(slot, key, value);
-        if let Some(desk) = inner.desks.own(&inner.shelf.desks) {
+        if let Some(Own { desk, .. }) = inner.desks.own(&inner.shelf.desks) {
             match machine.locate_behind(&locked, &mut wanted) {
                 Ok(Spot::Free(at)) if when.allows(None) => {
                     machine.insert(desk, locked, &at, fill);

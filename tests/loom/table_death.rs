@@ -1,8 +1,10 @@
 //! What happens in a bucket after a death in it: others change the very entry that the dead one was at, and everything is
 //! still counted once, freed once, and shown under a new version.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use mutirao::model::thread;
 use mutirao::participant::{Liveness, ParticipantId};
 use mutirao::raw::blocks::{self, BlockRef, BlockState, BlockWord, Hand};
 use mutirao::raw::table_change::Slot;
@@ -10,8 +12,8 @@ use mutirao::raw::table_line::{PairLine, RecordLine};
 use mutirao::raw::table_word::{Line, Word};
 use mutirao::sync::Ordering::Relaxed;
 
-use crate::support::{Fate, LIVES, MORE, every_step, every_step_reordered};
-use crate::table_harness::{FIRST_BLOCK, Ours, Stage, prepare};
+use crate::support::{Fate, LIVES, MORE, every_step, every_step_reordered, explore};
+use crate::table_harness::{Block, FIRST_BLOCK, Ours, Stage, prepare};
 
 type Records = Stage<RecordLine>;
 
@@ -43,10 +45,6 @@ fn change(ours: &Ours<'_, RecordLine>, before: (Option<u64>, Word<RecordLine>), 
     let found = slot.map(|slot| stage.blocks[line.follow(slot) as usize - FIRST_BLOCK].words[1].load(Relaxed));
     // Who was reading it when it changed must read again.
     assert!(found == before.0 || !before.1.is_still(line), "a change under the old version");
-    if new != 0 {
-        let block = &stage.blocks[new as usize - FIRST_BLOCK].word;
-        blocks::enliven(block, ours.life.me(), blocks::look(block).generation());
-    }
     let at = Slot { line, link: 0, slot: slot.or(word.free_slot()).expect("there are ten slots") };
     match (to, found) {
         (Put(..), Some(_)) => {
@@ -69,12 +67,9 @@ fn in_turn(first: Option<u64>, dying: Change, then: Change, fate: Fate) -> Seen 
     if let Some(value) = first {
         let life = stage.kernel.enter(1);
         stage.of(&life).put(0, KEY, value);
-        // Its hand is off: it is the table's alone.
-        let word = &stage.blocks[0].word;
-        blocks::settle(word, blocks::look(word).generation());
     }
     let before = (first, Word::look(&stage.buckets[0]));
-    let died = stage.act(1, fate, move |ours| change(ours, before, dying)).join().unwrap().is_none();
+    stage.act(1, fate, move |ours| change(ours, before, dying)).join().unwrap();
     let survivor = stage.act(2, LIVES, move |ours| {
         let found = change(ours, before, then);
         // Whoever counts settles what is left of the dead: nothing that asks how the bucket stands now.
@@ -90,19 +85,7 @@ fn in_turn(first: Option<u64>, dying: Change, then: Change, fate: Fate) -> Seen 
     let end = stage.end();
     let value = end.first().map(|&(_, value)| value);
     assert!(end.len() <= 1 && value == if let Put(_, value) = then { Some(value) } else { None }, "{end:?}");
-    for (at, block) in stage.blocks.iter().enumerate() {
-        let is_in_use = at == 2 && value.is_some();
-        let dead_ones = matches!(dying, Put(from, _) if from == at) && found == first;
-        match blocks::look(&block.word).state() {
-            BlockState::Live(_) if is_in_use => {}
-            BlockState::Free if !is_in_use => {}
-            // In the dead one's hand, which is not part of this model, and nowhere else.
-            BlockState::Held(id) | BlockState::Live(Some(id))
-                if died && dead_ones && id == ParticipantId::new(1).unwrap() => {}
-            state => panic!("block {at} is {state:?} in the end"),
-        }
-        assert!(!stage.desks.iter().any(|desk| desk.names((at + FIRST_BLOCK) as u32)), "block {at} leaves for ever");
-    }
+    stage.check_blocks();
     (found, value)
 }
 
@@ -237,4 +220,100 @@ fn table_line_in_a_dead_hand_is_used() {
         assert_eq!(blocks::look(word).is_free(), !is_linked, "in a chain and free, or neither");
         stage.end()
     });
+}
+
+/// Somebody dies in getting a block for a record. Whoever wants its desk settles it, and writes the same block, if it is free
+/// then, while the dead one's hand is reaped.
+#[test]
+fn table_kept_block_in_a_dead_hand_is_used() {
+    every_step_reordered(Some(1), 4, &[vec![(6, 60)], vec![(4, 40), (6, 60)]], |fate| {
+        let stage: Arc<Records> = Stage::new(0);
+        let unit = FIRST_BLOCK as u32;
+        let hand = Arc::new(Hand::new());
+        let ours = hand.clone();
+        let getter = stage.act(1, fate, move |of| {
+            let (word, me) = (&of.stage.blocks[0].word, of.life.me());
+            ours.announce(BlockRef { unit: unit.into(), generation: 1 }, 0);
+            blocks::hold(word, me, 1);
+            ours.set_place(1);
+            blocks::enliven(word, me, 1);
+            of.desk().keep(unit);
+            ours.clear();
+            of.put(0, 4, 40);
+        });
+        let died = getter.join().unwrap().is_none();
+        let heir = stage.act(2, LIVES, move |of| {
+            of.table().settle_all(of.life).expect("nobody else settles");
+            of.put(0, 6, 60);
+        });
+        let reaper = stage.act(3, LIVES, move |of| {
+            if died {
+                let (dead, desks) = (ParticipantId::new(1).unwrap(), &of.stage.desks);
+                let refers = |_, _| desks[0].keeps(unit) || desks.iter().any(|desk| desk.names(unit));
+                hand.reap(dead, |_| Some(&of.stage.blocks[0].word), refers);
+            }
+        });
+        heir.join().unwrap();
+        reaper.join().unwrap();
+        stage.check_blocks();
+        stage.end()
+    });
+}
+
+/// Somebody dies in replacing a record, and so does whoever settles that, before each pair of their steps. While the next one
+/// settles the rest, another takes what is free, and has it still: what was kept is freed once.
+#[test]
+fn table_mender_of_a_kept_block_dies_at_each_step() {
+    let (mut ends, mut marks, mut most) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for last in 0.. {
+        for step in 0.. {
+            let found = explore(Some(1), move || {
+                let dies = |step| Fate { step: Some(step), late: None };
+                let stage: Arc<Records> = Stage::new(0);
+                let life = stage.kernel.enter(1);
+                stage.of(&life).put(0, KEY, 40);
+                stage.act(1, dies(last), |of| of.put(1, KEY, 41)).join().unwrap();
+                stage.act(2, dies(step), |of| assert!(of.table().settle_all(of.life).is_ok())).join().unwrap();
+                let next = stage.act(3, LIVES, |of| assert!(of.table().settle_all(of.life).is_ok()));
+                let (other, all) = (ParticipantId::new(4).unwrap(), stage.clone());
+                let taker = thread::spawn(move || {
+                    let take = |block: &Block| {
+                        let now = blocks::look(&block.word);
+                        let is_ours = now.is_free();
+                        if is_ours {
+                            blocks::hold(&block.word, other, now.generation() + 1);
+                            blocks::enliven(&block.word, other, now.generation() + 1);
+                        }
+                        is_ours
+                    };
+                    all.blocks[..2].iter().map(take).collect::<Vec<_>>()
+                });
+                next.join().unwrap();
+                for (block, is_taken) in stage.blocks.iter().zip(taker.join().unwrap()) {
+                    let now = blocks::look(&block.word);
+                    assert_eq!(now.state() == BlockState::Live(Some(other)), is_taken, "freed twice");
+                    if is_taken {
+                        blocks::release(&block.word, now.generation());
+                    }
+                }
+                stage.check_blocks();
+                stage.end()
+            });
+            ends.extend(found.outcomes);
+            let is_alive = !found.marks.contains("death of 2");
+            marks.extend(found.marks);
+            if is_alive {
+                // It died before each of its steps.
+                most = most.max(step);
+                break;
+            }
+        }
+        if !marks.remove("death of 1") {
+            break;
+        }
+    }
+    let may = [40, 41].map(|value| vec![(KEY, value)]);
+    assert!(ends.iter().all(|end| may.contains(end)), "{ends:?}");
+    assert!(MORE || ends.len() == may.len() && marks.contains("death of 2"), "{ends:?}");
+    assert!(MORE || most > 12, "{most} steps of a mender");
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use mutirao::raw::blocks;
 use mutirao::raw::table_line::{PairLine, RecordLine};
 
 use crate::support::{LIVES, outcomes};
@@ -111,8 +110,7 @@ fn record_of_two(first: Option<u64>) {
         for writer in writers {
             writer.join().unwrap().expect("lives");
         }
-        let live = stage.blocks.iter().filter(|block| blocks::look(&block.word).is_live()).count();
-        assert_eq!(live, 1, "what was replaced is free");
+        stage.check_blocks();
         stage.end()
     });
 }

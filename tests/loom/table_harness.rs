@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mutirao::model::{Kernel, Life, Payload, thread};
 use mutirao::participant::{Liveness, ParticipantId};
-use mutirao::raw::blocks::{self, BlockWord};
+use mutirao::raw::blocks::{self, BlockState, BlockWord};
 use mutirao::raw::table::{Asked, Seen, Store, Table, TableHead, Trouble};
 use mutirao::raw::table_change::{Slot, Spot};
 use mutirao::raw::table_desk::{Desk, Leaving};
@@ -340,26 +340,30 @@ impl Ours<'_, PairLine> {
 }
 
 impl Ours<'_, RecordLine> {
-    /// Takes the first free block from `from` on, whose run is ours, and writes a record into it.
+    /// Writes a record into the block that the desk keeps: if it keeps none, the first free one from `from` on, whose run is ours.
     pub fn write(&self, from: usize, key: u64, value: u64) -> u32 {
-        let stage = self.stage;
-        let (at, now) = (from..)
-            .find_map(|at| Some((at, blocks::look(&stage.blocks.get(at)?.word))).filter(|(_, now)| now.is_free()))
-            .expect("a block is free");
-        let block = &stage.blocks[at];
-        blocks::hold(&block.word, self.life.me(), now.generation() + 1);
+        let (stage, desk) = (self.stage, self.desk());
+        if desk.kept() == 0 {
+            let (at, now) = (from..)
+                .find_map(|at| Some((at, blocks::look(&stage.blocks.get(at)?.word))).filter(|(_, now)| now.is_free()))
+                .expect("a block is free");
+            // As the segment does it, but for the hand, which is not part of these models.
+            blocks::hold(&stage.blocks[at].word, self.life.me(), now.generation() + 1);
+            blocks::enliven(&stage.blocks[at].word, self.life.me(), now.generation() + 1);
+            desk.keep((at + FIRST_BLOCK) as u32);
+        }
+        let unit = desk.kept();
         // As the segment does it: the edge has this name there too.
         fence(mutirao::order!(table_record, Release));
-        block.words.iter().zip([key, value, value]).for_each(|(word, value)| word.store(value, Relaxed));
-        (at + FIRST_BLOCK) as u32
+        let words = &stage.blocks[unit as usize - FIRST_BLOCK].words;
+        words.iter().zip([key, value, value]).for_each(|(word, value)| word.store(value, Relaxed));
+        unit
     }
 
     pub fn put(&self, from: usize, key: u64, value: u64) {
         let table = self.table();
         let unit = self.write(from, key, value);
         let mut wanted = Wanted { key, value: None, stage: self.stage };
-        let word = &self.stage.blocks[unit as usize - FIRST_BLOCK].word;
-        let enliven = || blocks::enliven(word, self.life.me(), blocks::look(word).generation());
         let fill = |line: &RecordLine, slot| line.fill(slot, 0, unit);
         // As the segment does it, straight.
         if let Some((guess, line)) = table.near(key)
@@ -367,7 +371,6 @@ impl Ours<'_, RecordLine> {
             && let stands = line.follow(slot)
             && let Some(locked) = lock_guessed(self.life, guess, line, table.bits)
         {
-            enliven();
             if stands == 0 {
                 if line.find(0, locked.word().occupied()) == 0
                     && let Some(next) = locked.next()
@@ -376,13 +379,11 @@ impl Ours<'_, RecordLine> {
                 }
             } else if locked.refers(slot, stands) && wanted.meets(line, slot) {
                 let at = Slot { line, link: 0, slot };
-                table.exchange(self.desk(), locked, &at, (stands, unit), RecordLine::refer);
-                return table.let_leave(self.desk());
+                return table.exchange(self.desk(), locked, &at, (stands, unit), RecordLine::refer);
             }
             table.unlock(locked);
         }
         let locked = table.lock(self.life, key).expect("a living owner unlocks");
-        enliven();
         match table.locate(&locked, &mut wanted).expect("whole") {
             Spot::Found(at) => {
                 table.exchange(self.desk(), locked, &at, (at.line.follow(at.slot), unit), RecordLine::refer);
@@ -390,7 +391,30 @@ impl Ours<'_, RecordLine> {
             Spot::Free(at) => table.insert(self.desk(), locked, &at, fill),
             Spot::Full(_) => panic!("there are ten slots"),
         }
-        table.let_leave(self.desk());
+    }
+}
+
+impl Stage<RecordLine> {
+    /// Each block is at one place, when whoever died is settled: in the table, on a desk, in nobody's or a dead one's hands.
+    pub fn check_blocks(&self) {
+        let life = self.kernel.enter(3);
+        self.of(&life).table().settle_all(&life).expect("nobody else settles");
+        for (at, block) in self.blocks.iter().enumerate() {
+            let unit = (at + FIRST_BLOCK) as u32;
+            let line = |line: &RecordLine| {
+                (0..RecordLine::SLOTS).filter(|&slot| Word::look(line).has(slot) && line.follow(slot) == unit).count()
+            };
+            let places = self.buckets.iter().map(line).sum::<usize>()
+                + self.desks.iter().filter(|desk| desk.keeps(unit)).count();
+            assert!(!self.desks.iter().any(|desk| desk.names(unit)), "block {at} leaves for ever");
+            match blocks::look(&block.word).state() {
+                BlockState::Live(_) if places == 1 => {}
+                BlockState::Free if places == 0 => {}
+                // Its hand is reaped too.
+                BlockState::Held(id) | BlockState::Live(Some(id)) if places == 0 && life.is_dead(id) => {}
+                state => panic!("block {at} is {state:?} and at {places} places"),
+            }
+        }
     }
 }
 
@@ -400,9 +424,4 @@ pub fn prepare(stage: &Arc<Stage<PairLine>>, entries: &[(u64, u64)]) {
     for &(key, value) in entries {
         assert!(stage.of(&life).put(key, value));
     }
-}
-
-/// Whether every line's header says the same as nobody.
-pub fn is_unlocked<L: Kind>(stage: &Stage<L>) -> bool {
-    stage.buckets.iter().all(|line| Word::look(line).owner().is_none())
 }
