@@ -272,6 +272,9 @@ impl<'a, S: Store> Table<'a, S> {
             desk.leave();
         }
         self.head.split.recover(life);
+        if let Some(mut splitter) = self.try_splitter(life) {
+            splitter.count_dead();
+        }
         let Some(desk) = self.take_desk(life, 0..self.desks.len())?.and_then(|index| self.desks.get(index)) else {
             return Err(Trouble::Corrupt("its desks"));
         };

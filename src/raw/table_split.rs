@@ -45,6 +45,16 @@ impl<'a, S: Store> Splitter<'a, '_, S> {
         self.table.extent().buckets()
     }
 
+    /// Counts the child of a splitter that died before it did.
+    pub(crate) fn count_dead(&mut self) {
+        let (table, extent) = (self.table, self.table.extent());
+        let parent = extent.buckets() - (1 << extent.level());
+        let is_ahead = |line| Word::look(line).level() + table.bits > extent.level();
+        if table.store.bucket(parent).is_some_and(is_ahead) {
+            self.count();
+        }
+    }
+
     /// Splits one bucket. `NeedsLines`: so many spare lines must be on the desk; `NoRoom`: the next bucket has no memory.
     pub fn split(&mut self, life: &impl Liveness, desk: &Desk) -> Result<(), Trouble> {
         let table = self.table;

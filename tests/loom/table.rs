@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use mutirao::raw::blocks;
 use mutirao::raw::table_line::{PairLine, RecordLine};
 use mutirao::raw::table_word::Line;
 use mutirao::sync::Ordering::Relaxed;
@@ -141,6 +142,28 @@ fn split_with(stage: &Arc<Words>, desk: usize) {
         table.settle_all(&life).expect("nobody else settles");
         splitter.split(&life, &stage.desks[desk]).expect("there is room");
     }
+}
+
+/// The table is removed after a splitter died: whatever it referred to is freed, in the child too.
+#[test]
+fn table_freed_after_a_dead_splitter() {
+    every_step(Some(0), &[()], |fate| {
+        let stage: Arc<Stage<RecordLine>> = Stage::new(0);
+        let life = stage.kernel.enter(2);
+        stage.of(&life).put(0, 2, 20);
+        stage.of(&life).put(1, 3, 30);
+        let splitter = stage.act(1, fate, |ours| {
+            let table = ours.table();
+            let mut splitter = table.try_splitter(ours.life).expect("nobody else splits");
+            splitter.split(ours.life, ours.desk()).expect("there is room");
+        });
+        splitter.join().unwrap();
+        let life = stage.kernel.enter(3);
+        stage.of(&life).table().free_all(&life).expect("nobody has it");
+        for block in &stage.blocks {
+            assert!(blocks::look(&block.word).is_free(), "lost");
+        }
+    });
 }
 
 /// A chain goes with the split.
