@@ -3,7 +3,6 @@
 use crate::error::Result;
 use crate::participant::Liveness;
 use crate::raw::table::Asked;
-use crate::raw::table_find::look_at;
 use crate::raw::table_line::RecordLine;
 use crate::raw::table_word::{Line, Word};
 use crate::segment::equal::equal_tags;
@@ -129,7 +128,10 @@ impl Table<RecordLine> {
         if body.is_over() {
             return None;
         }
-        look_at(line, |word| self.inner().read_in((line, word), (key, hash), size, false, read))
+        // As `look_at`, without a closure: what that refers to would have to stand in memory, where it is not inlined.
+        let word = Word::look(line);
+        let found = self.inner().read_in((line, word), (key, hash), size, false, read)?;
+        word.is_still(line).then_some(found)
     }
 
     /// Asks the processor for what a few keys need: their buckets, and then `bytes` bytes of the records that they probably
