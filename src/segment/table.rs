@@ -316,6 +316,16 @@ impl<L: Kept> Inner<L> {
         (before / size_of::<Desk>()) as u32
     }
 
+    /// Gets a spare line for this thread, and some for later, if there are any.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::segment) fn get_spares(&self, desk: &Desk) -> Result<()> {
+        self.get_lines(desk, 1)?;
+        // Nobody needs them yet.
+        let _ = self.get_lines(desk, SPARES as u32 - 1);
+        Ok(())
+    }
+
     /// Gets spare lines for this thread.
     #[cold]
     pub(in crate::segment) fn get_lines(&self, desk: &Desk, lines: u32) -> Result<()> {

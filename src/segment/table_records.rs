@@ -268,7 +268,7 @@ impl Table<RecordLine> {
                 Spot::Full(last) => match machine.extend(own.desk, locked, last, fill) {
                     Ok(()) => {}
                     Err(Trouble::NeedsLines(_)) => {
-                        inner.get_lines(own.desk, 2)?;
+                        inner.get_spares(own.desk)?;
                         continue;
                     }
                     Err(trouble) => return Err(error_of(trouble)),

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::participant::Liveness;
 use crate::raw::table::{Asked, Store, Trouble};
-use crate::raw::table_change::Spot;
+use crate::raw::table_change::{Slot, Spot};
 use crate::raw::table_find::look_at;
 use crate::raw::table_line::PairLine;
 use crate::raw::table_lock::{Locked, lock_guessed};
@@ -229,45 +229,36 @@ impl Table<PairLine> {
     ) -> Result<Put<u64>> {
         let inner = self.inner();
         let standing = inner.standing();
-        if let Some(line) = standing.chained(locked.line.link().load(Relaxed)) {
+        let machine = inner.shelf.machine(&standing);
+        let link = locked.line.link().load(Relaxed);
+        let chained = standing.chained(link);
+        if let Some(line) = chained {
             let found = line.find(key, Word::mine(line).occupied());
             if found != 0 {
                 let done = replace(line, found, value, when);
-                inner.shelf.machine(&standing).unlock(locked);
+                machine.unlock(locked);
                 return Ok(done);
             }
         }
-        self.put_last(locked, (key, hash), value, when)
-    }
-
-    /// As [`put_word`](Self::put_word), of what is farther behind this bucket, or not there.
-    #[inline(never)]
-    fn put_last(
-        &self,
-        locked: Locked<'_, PairLine>,
-        (key, hash): (u64, u64),
-        value: u64,
-        when: When<u64>,
-    ) -> Result<Put<u64>> {
-        let inner = self.inner();
-        let standing = inner.standing();
-        let machine = inner.shelf.machine(&standing);
-        let mut wanted = Wanted { key, hash, value: 0, marks: false };
-        let fill = |line: &PairLine, slot| line.fill(slot, key, value);
-        if let Some(Own { desk, .. }) = inner.desks.own(&inner.shelf.desks) {
-            match machine.locate_behind(&locked, &mut wanted) {
-                Ok(Spot::Free(at)) if when.allows(None) => {
+        // Not there, if nothing is farther behind.
+        let last = chained.unwrap_or(locked.line);
+        if last.link().load(Relaxed) == 0
+            && when.allows(None)
+            && let Some(Own { desk, .. }) = inner.desks.own(&inner.shelf.desks)
+        {
+            let fill = |line: &PairLine, slot| line.fill(slot, key, value);
+            let own = locked.word().free_slot().map(|slot| Slot { line: locked.line, link: 0, slot });
+            let free = own.or_else(|| Word::mine(last).free_slot().map(|slot| Slot { line: last, link, slot }));
+            let is_done = match free {
+                Some(at) => {
                     machine.insert(desk, locked, &at, fill);
-                    inner.after_insert(desk);
-                    return Ok(Put::Inserted);
+                    true
                 }
-                Ok(Spot::Full(last)) if when.allows(None) => {
-                    if machine.extend(desk, locked, last, fill).is_ok() {
-                        inner.after_insert(desk);
-                        return Ok(Put::Inserted);
-                    }
-                }
-                _ => machine.unlock(locked),
+                None => machine.extend(desk, locked, last, fill).is_ok(),
+            };
+            if is_done {
+                inner.after_insert(desk);
+                return Ok(Put::Inserted);
             }
         } else {
             machine.unlock(locked);
@@ -296,7 +287,7 @@ impl Table<PairLine> {
                             inner.after_insert(sitting.desk);
                             return Ok(Put::Inserted);
                         }
-                        Err(Trouble::NeedsLines(_)) => inner.get_lines(sitting.desk, 2)?,
+                        Err(Trouble::NeedsLines(_)) => inner.get_spares(sitting.desk)?,
                         Err(trouble) => return Err(error_of(trouble)),
                     }
                 }
