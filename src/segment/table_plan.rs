@@ -85,7 +85,7 @@ impl Bucket {
     pub(crate) const fn load(self, buckets: u64) -> u64 {
         match self {
             Self::Words => 33 * buckets / 16,
-            Self::Records => 31 * buckets / 4,
+            Self::Records => 31 * buckets / 8,
         }
     }
 
@@ -93,7 +93,7 @@ impl Bucket {
     const fn buckets(self, entries: u64) -> u64 {
         let (buckets, of) = match self {
             Self::Words => (11, 21),
-            Self::Records => (11, 84),
+            Self::Records => (11, 42),
         };
         (entries / of * buckets).saturating_add((entries % of * buckets).div_ceil(of))
     }
