@@ -9,6 +9,7 @@ use crate::raw::table_line::PairLine;
 use crate::segment::plain::{Full, Scratch};
 use crate::segment::table::{BATCH, Put, Table};
 use crate::segment::table_lookup::NEAR;
+use crate::segment::table_record::Record;
 use core::borrow::Borrow;
 
 impl<K: DictItem, V: DictItem> Dict<K, V> {
@@ -250,7 +251,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     #[inline(always)]
     fn record_near(&self, keys: &[&[u8]], value: usize) -> u64 {
         let key = keys.first().map_or(0, |key| key.len());
-        (8 + key.next_multiple_of(8) + value).min(NEAR as usize) as u64
+        (8 * Record::words(key, value)).min(NEAR)
     }
 
     /// Stores up to [`BATCH`] entries. How many keys were new.

@@ -218,16 +218,12 @@ impl<'a, S: Store> Table<'a, S> {
     pub fn let_kept_go(&self, desk: &Desk) {
         let kept = desk.kept();
         // Who died between the two stores below has said that it leaves already, and may have freed it.
-        let leaves = desk.leaving().is_some_and(|(leaving, _)| leaving.unit == kept);
-        if leaves {
-            desk.keep(0);
-        }
-        self.let_leave(desk);
-        if kept != 0 && !leaves {
-            desk.set_leaving(kept);
-            desk.keep(0);
+        if desk.leaving().is_none_or(|(leaving, _)| leaving.unit != kept) {
             self.let_leave(desk);
+            desk.set_leaving(kept);
         }
+        desk.keep(0);
+        self.let_leave(desk);
     }
 
     /// Frees the block that leaves, if there is one. Needs no lock.

@@ -80,6 +80,7 @@ impl Table<RecordLine> {
 
     /// As [`set`](Self::set), under a condition. The bytes of the value that stood there, or stands there and was not as it
     /// was to be, go to `old` if they are wanted.
+    #[inline(never)]
     pub(crate) fn put(&self, key: &[u8], value: &[u8], when: When<&[u8]>, mut old: Old<'_>) -> Result<Put<()>> {
         let inner = self.inner();
         let (hash, standing) = (inner.shelf.hash.bytes(key), inner.standing());
@@ -92,9 +93,14 @@ impl Table<RecordLine> {
             }
         }
         inner.body.life()?;
-        let expects = |stands| inner.is_as_expected((stands, key), when, old.as_deref_mut());
-        let near = inner.shelf.machine(&standing).near(hash);
-        match self.put_near(near, (key, hash), value, when.allows(None), expects, false)? {
+        let expects = |stands| {
+            when == When::Always && old.is_none() || inner.is_as_expected((stands, key), when, old.as_deref_mut())
+        };
+        let done = match inner.shelf.machine(&standing).near(hash) {
+            Some(near) => self.put_near(near, (key, hash), value, when.allows(None), expects, false)?,
+            None => None,
+        };
+        match done {
             Some(done) => Ok(done),
             None => self.put_anyhow(key, hash, value, when, old),
         }
@@ -111,9 +117,10 @@ impl Table<RecordLine> {
     fn put_hashed(&self, (key, hash): (&[u8], u64), value: &[u8], is_prepared: bool) -> Result<Put<()>> {
         let inner = self.inner();
         let Some(near) = inner.shelf.straight(hash).filter(|_| !inner.body.is_over()) else {
-            return self.put_unusual(key, value);
+            // None of the first buckets, another hash, or a bound.
+            return self.put(key, value, When::Always, None);
         };
-        match self.put_near(Some(near), (key, hash), value, true, |_| true, is_prepared)? {
+        match self.put_near(near, (key, hash), value, true, |_| true, is_prepared)? {
             Some(done) => Ok(done),
             None => self.put_again(key, value),
         }
@@ -126,26 +133,13 @@ impl Table<RecordLine> {
         self.put_anyhow(key, self.hash(key), value, When::Always, None)
     }
 
-    /// As [`set`](Self::set), with a bucket that is none of the first ones, with another hash, or with a bound.
-    #[inline(never)]
-    fn put_unusual(&self, key: &[u8], value: &[u8]) -> Result<Put<()>> {
-        let inner = self.inner();
-        inner.body.life()?;
-        let (hash, standing) = (inner.shelf.hash.bytes(key), inner.standing());
-        let near = inner.shelf.machine(&standing).near(hash);
-        match self.put_near(near, (key, hash), value, true, |_| true, false)? {
-            Some(done) => Ok(done),
-            None => self.put_anyhow(key, hash, value, When::Always, None),
-        }
-    }
-
     /// The usual way, straight: few enough instructions and stores that the processor is at the next operation while this one's
     /// lines come. `may_insert`: whether there may be none; `expects`: whether what stands there may go. `None`: nothing was
     /// done, because it is not that usual.
     #[inline(always)]
     fn put_near(
         &self,
-        near: Option<(Guess, &RecordLine)>,
+        (guess, line): (Guess, &RecordLine),
         (key, hash): (&[u8], u64),
         value: &[u8],
         may_insert: bool,
@@ -156,8 +150,7 @@ impl Table<RecordLine> {
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
         let (words, lengths) = (Record::words(key.len(), value.len()), Record::lengths(key.len(), value.len()));
-        let Some((guess, line)) = near.filter(|_| is_small(words)) else { return Ok(None) };
-        let Some(own) = inner.desks.own(&inner.shelf.desks) else { return Ok(None) };
+        let Some(own) = inner.desks.own(&inner.shelf.desks).filter(|_| is_small(words)) else { return Ok(None) };
         if !is_prepared {
             // The line comes while the record is written.
             access::prefetch(core::slice::from_ref(line), 0);
@@ -183,7 +176,11 @@ impl Table<RecordLine> {
             {
                 let at = Slot { line, link: 0, slot };
                 machine.exchange(own.desk, locked, &at, (stands, unit), RecordLine::refer);
-                inner.keeps(&own, stands, words, its == lengths);
+                if its == lengths {
+                    own.know(stands, words);
+                } else {
+                    inner.know_other(&own, stands);
+                }
                 return Ok(Some(Put::Replaced(())));
             }
         } else if may_insert
@@ -261,7 +258,7 @@ impl Table<RecordLine> {
                 Spot::Found(at) => {
                     let stands = at.line.follow(at.slot);
                     machine.exchange(own.desk, locked, &at, (stands, unit), RecordLine::refer);
-                    inner.keeps(own, stands, 0, false);
+                    inner.know_other(own, stands);
                     return Ok(Put::Replaced(()));
                 }
                 Spot::Free(at) => machine.insert(own.desk, locked, &at, fill),
@@ -336,20 +333,10 @@ impl Inner<RecordLine> {
         Ok(unit)
     }
 
-    /// Notes what the desk keeps after an exchange: `is_alike`: a block of the size for a small record of so many words.
-    #[inline(always)]
-    fn keeps(&self, own: &Own<'_>, unit: u32, words: u64, is_alike: bool) {
-        if is_alike {
-            own.know(unit, words);
-        } else {
-            self.keeps_other(own, unit);
-        }
-    }
-
-    /// The same, of a block of any size: a large one is not kept.
+    /// Notes what the desk keeps after an exchange for a record of another size. A large block is not kept.
     #[cold]
     #[inline(never)]
-    fn keeps_other(&self, own: &Own<'_>, unit: u32) {
+    fn know_other(&self, own: &Own<'_>, unit: u32) {
         match self.arena().ok().and_then(|arena| arena.small_at(unit.into())) {
             Some(bytes) => own.know(unit, bytes / 8),
             None => self.let_kept_go(own),
