@@ -133,6 +133,32 @@ where
     marks
 }
 
+/// Two actors, 1 and 2, die before each pair of their steps. What was met, and how many steps the second one had at most.
+pub fn every_pair_of_steps<T, F>(bound: Option<usize>, expected: &[T], model: F) -> (BTreeSet<String>, u32)
+where
+    T: Ord + Debug + Clone + Send + 'static,
+    F: Fn(Fate, Fate) -> T + Clone + Send + Sync + 'static,
+{
+    let dies = |step| Fate { step: Some(step), late: None };
+    let (mut all, mut marks, mut most) = (BTreeSet::new(), BTreeSet::new(), 0);
+    each(|first| {
+        let mut died = false;
+        each(|second| {
+            let model = model.clone();
+            let found = explore(bound, move || model(dies(first), dies(second)));
+            died |= found.marks.contains("death of 1");
+            most = most.max(second);
+            let goes_on = found.marks.contains("death of 2");
+            all.extend(found.outcomes);
+            marks.extend(found.marks);
+            goes_on
+        });
+        died
+    });
+    compare(expected, &all);
+    (marks, most)
+}
+
 fn compare<T: Ord + Debug + Clone>(expected: &[T], found: &BTreeSet<T>) {
     let expected: BTreeSet<T> = expected.iter().cloned().collect();
     let wrong: Vec<_> = found.difference(&expected).collect();

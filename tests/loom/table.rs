@@ -1,7 +1,6 @@
 //! Whoever dies in a table, at whichever step: what was confirmed stays, what was not is there whole or not at all, it is
 //! counted once, and everybody goes on.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mutirao::raw::blocks;
@@ -9,7 +8,7 @@ use mutirao::raw::table_line::{PairLine, RecordLine};
 use mutirao::raw::table_word::Line;
 use mutirao::sync::Ordering::Relaxed;
 
-use crate::support::{Fate, LIVES, MORE, every_step, every_step_reordered, explore};
+use crate::support::{Fate, LIVES, MORE, every_pair_of_steps, every_step, every_step_reordered};
 use crate::table_harness::{Stage, prepare};
 
 type Words = Stage<PairLine>;
@@ -227,37 +226,17 @@ fn table_exchanger_dies_at_each_step() {
 /// Somebody settles what a dead one left, and dies too; the next one completes it. Before each pair of their steps.
 #[test]
 fn table_mender_dies_at_each_step() {
-    let may = [vec![(2, 20)], vec![]];
-    let (mut ends, mut marks, mut most) = (BTreeSet::new(), BTreeSet::new(), 0);
-    for last in 0.. {
-        for step in 0.. {
-            let found = explore(Some(1), move || {
-                let dies = |step| Fate { step: Some(step), late: None };
-                let stage: Arc<Words> = Stage::new(0);
-                prepare(&stage, &[(2, 20)]);
-                stage.act(1, dies(last), |ours| ours.remove(2)).join().unwrap();
-                let mender = stage.act(2, dies(step), |ours| {
-                    let locked = ours.table().lock(ours.life, 2).expect("the dead one's");
-                    ours.table().unlock(locked);
-                });
-                mender.join().unwrap();
-                stage.end()
-            });
-            ends.extend(found.outcomes);
-            let is_alive = !found.marks.contains("death of 2");
-            marks.extend(found.marks);
-            if is_alive {
-                // It died before each of its steps.
-                most = most.max(step);
-                break;
-            }
-        }
-        if !marks.remove("death of 1") {
-            break;
-        }
-    }
-    assert!(ends.iter().all(|end| may.contains(end)), "{ends:?}");
-    assert!(MORE || ends.len() == may.len(), "{ends:?}");
+    let (marks, most) = every_pair_of_steps(Some(1), &[vec![(2, 20)], vec![]], |first, second| {
+        let stage: Arc<Words> = Stage::new(0);
+        prepare(&stage, &[(2, 20)]);
+        stage.act(1, first, |ours| ours.remove(2)).join().unwrap();
+        let mender = stage.act(2, second, |ours| {
+            let locked = ours.table().lock(ours.life, 2).expect("the dead one's");
+            ours.table().unlock(locked);
+        });
+        mender.join().unwrap();
+        stage.end()
+    });
     // The lock alone is a step or two; what is more was done for the dead one.
     assert!(MORE || most > 12, "{most} steps of a mender");
     assert!(MORE || marks.contains("death of 2") && marks.contains("table: a dead removal counts"));

@@ -1,7 +1,6 @@
 //! What happens in a bucket after a death in it: others change the very entry that the dead one was at, and everything is
 //! still counted once, freed once, and shown under a new version.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mutirao::model::thread;
@@ -12,7 +11,7 @@ use mutirao::raw::table_line::{PairLine, RecordLine};
 use mutirao::raw::table_word::{Line, Word};
 use mutirao::sync::Ordering::Relaxed;
 
-use crate::support::{Fate, LIVES, MORE, every_step, every_step_reordered, explore};
+use crate::support::{Fate, LIVES, MORE, every_pair_of_steps, every_step, every_step_reordered};
 use crate::table_harness::{Block, FIRST_BLOCK, Ours, Stage, prepare};
 
 type Records = Stage<RecordLine>;
@@ -264,56 +263,38 @@ fn table_kept_block_in_a_dead_hand_is_used() {
 /// settles the rest, another takes what is free, and has it still: what was kept is freed once.
 #[test]
 fn table_mender_of_a_kept_block_dies_at_each_step() {
-    let (mut ends, mut marks, mut most) = (BTreeSet::new(), BTreeSet::new(), 0);
-    for last in 0.. {
-        for step in 0.. {
-            let found = explore(Some(1), move || {
-                let dies = |step| Fate { step: Some(step), late: None };
-                let stage: Arc<Records> = Stage::new(0);
-                let life = stage.kernel.enter(1);
-                stage.of(&life).put(0, KEY, 40);
-                stage.act(1, dies(last), |of| of.put(1, KEY, 41)).join().unwrap();
-                stage.act(2, dies(step), |of| assert!(of.table().settle_all(of.life).is_ok())).join().unwrap();
-                let next = stage.act(3, LIVES, |of| assert!(of.table().settle_all(of.life).is_ok()));
-                let (other, all) = (ParticipantId::new(4).unwrap(), stage.clone());
-                let taker = thread::spawn(move || {
-                    let take = |block: &Block| {
-                        let now = blocks::look(&block.word);
-                        let is_ours = now.is_free();
-                        if is_ours {
-                            blocks::hold(&block.word, other, now.generation() + 1);
-                            blocks::enliven(&block.word, other, now.generation() + 1);
-                        }
-                        is_ours
-                    };
-                    all.blocks[..2].iter().map(take).collect::<Vec<_>>()
-                });
-                next.join().unwrap();
-                for (block, is_taken) in stage.blocks.iter().zip(taker.join().unwrap()) {
-                    let now = blocks::look(&block.word);
-                    assert_eq!(now.state() == BlockState::Live(Some(other)), is_taken, "freed twice");
-                    if is_taken {
-                        blocks::release(&block.word, now.generation());
-                    }
+    let may = [40, 41].map(|value| vec![(KEY, value)]);
+    let (marks, most) = every_pair_of_steps(Some(1), &may, |first, second| {
+        let stage: Arc<Records> = Stage::new(0);
+        let life = stage.kernel.enter(1);
+        stage.of(&life).put(0, KEY, 40);
+        stage.act(1, first, |of| of.put(1, KEY, 41)).join().unwrap();
+        stage.act(2, second, |of| assert!(of.table().settle_all(of.life).is_ok())).join().unwrap();
+        let next = stage.act(3, LIVES, |of| assert!(of.table().settle_all(of.life).is_ok()));
+        let (other, all) = (ParticipantId::new(4).unwrap(), stage.clone());
+        let taker = thread::spawn(move || {
+            let take = |block: &Block| {
+                let now = blocks::look(&block.word);
+                let is_ours = now.is_free();
+                if is_ours {
+                    blocks::hold(&block.word, other, now.generation() + 1);
+                    blocks::enliven(&block.word, other, now.generation() + 1);
                 }
-                stage.check_blocks();
-                stage.end()
-            });
-            ends.extend(found.outcomes);
-            let is_alive = !found.marks.contains("death of 2");
-            marks.extend(found.marks);
-            if is_alive {
-                // It died before each of its steps.
-                most = most.max(step);
-                break;
+                is_ours
+            };
+            all.blocks[..2].iter().map(take).collect::<Vec<_>>()
+        });
+        next.join().unwrap();
+        for (block, is_taken) in stage.blocks.iter().zip(taker.join().unwrap()) {
+            let now = blocks::look(&block.word);
+            assert_eq!(now.state() == BlockState::Live(Some(other)), is_taken, "freed twice");
+            if is_taken {
+                blocks::release(&block.word, now.generation());
             }
         }
-        if !marks.remove("death of 1") {
-            break;
-        }
-    }
-    let may = [40, 41].map(|value| vec![(KEY, value)]);
-    assert!(ends.iter().all(|end| may.contains(end)), "{ends:?}");
-    assert!(MORE || ends.len() == may.len() && marks.contains("death of 2"), "{ends:?}");
+        stage.check_blocks();
+        stage.end()
+    });
+    assert!(MORE || marks.contains("death of 2"));
     assert!(MORE || most > 12, "{most} steps of a mender");
 }
