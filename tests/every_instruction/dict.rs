@@ -295,6 +295,12 @@ operations! {
     dict_records_replace: records_with_key,
         |records| { let records = sat_at_records(records); let (key, new) = (name(KEY), value(2)); begin(); records.insert(&key, &new).unwrap(); end() },
         |records, killed| records_had(records, killed, Some(1), Some(2));
+    dict_records_replace_again: records_with_key,
+        |records| { let records = sat_at_records(records); let (key, new) = (name(KEY), value(2)); records.insert(&key, &value(1)).unwrap(); begin(); records.insert(&key, &new).unwrap(); end() },
+        |records, killed| records_had(records, killed, Some(1), Some(2));
+    dict_records_leave: records_with_key,
+        |records| { let records = sat_at_records(records); records.insert(&name(KEY), &value(1)).unwrap(); begin(); drop(records); end() },
+        |records, killed| records_had(records, killed, Some(1), Some(1));
     dict_records_insert_many: records_with_key,
         |records| { let records = sat_at_records(records); let all = [(name(KEY), value(2))]; begin(); records.insert_many(all).unwrap(); end() },
         |records, killed| records_had(records, killed, Some(1), Some(2));
