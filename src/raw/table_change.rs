@@ -132,17 +132,9 @@ impl<'a, S: Store> Table<'a, S> {
         fill(at.line, at.slot);
         occupy(&mut locked);
         desk.set_count(count_after);
-        Self::keep_nothing(desk);
-        desk.done();
+        // What was kept stands in the table.
+        desk.done_keeping(0);
         self.unlock(locked);
-    }
-
-    /// What was kept stands in the table.
-    #[inline(always)]
-    pub(crate) fn keep_nothing(desk: &Desk) {
-        if S::Line::REFERS {
-            desk.keep(0);
-        }
     }
 
     /// Puts an entry into a new line behind the last one, which `fill` writes, and gives the lock back. The desk has a
@@ -169,8 +161,8 @@ impl<'a, S: Store> Table<'a, S> {
         locked.change();
         desk.set_spare(rest);
         desk.set_count(count_after);
-        Self::keep_nothing(desk);
-        desk.done();
+        // What was kept stands in the table.
+        desk.done_keeping(0);
         self.unlock(locked);
         Ok(())
     }
@@ -207,8 +199,7 @@ impl<'a, S: Store> Table<'a, S> {
         }
         // Before the old block can be written again.
         locked.change();
-        desk.keep(old);
-        desk.done();
+        desk.done_keeping(old);
         self.unlock(locked);
     }
 

@@ -97,15 +97,16 @@ pub struct Desk {
     count: AtomicU64,
     /// The count when it was last added to the table's hint.
     hinted: AtomicU64,
-    /// A [`Step`]; 0: nothing.
+    /// A [`Step`] in the lowest byte, 0: nothing; the slot above it, of a split the level, with a bit for a line behind the
+    /// bucket's own; in the upper half the block that is kept, 0: none. One word, so that one store does for both.
     on: AtomicU64,
-    bucket: AtomicU64,
-    /// The line, as a link refers to it, above the slot. 0 stands for the bucket's own line. Of a split the level.
-    place: AtomicU64,
+    /// The bucket above what was there before.
+    at: AtomicU64,
+    /// The line, as a link refers to it, if it is not the bucket's own.
+    link: AtomicU64,
     /// Of a split, how many lines the child has behind its own.
     count_after: AtomicU64,
     new: AtomicU64,
-    old: AtomicU64,
     /// The first spare line behind what is announced.
     rest: AtomicU64,
     /// The first spare line; 0: none. Each links the next.
@@ -114,9 +115,7 @@ pub struct Desk {
     leaving: AtomicU64,
     /// Its generation, once it is known.
     generation: AtomicU64,
-    /// The block that is kept; 0: none.
-    kept: AtomicU64,
-    _reserved_2: [AtomicU64; 2],
+    _reserved_2: [AtomicU64; 4],
 }
 
 /// A block that nothing refers to any more, and that is ours to free.
@@ -142,6 +141,14 @@ impl Leaving<'_> {
     }
 }
 
+/// In `on`: the step.
+const STEP: u64 = 0xff;
+/// In `on`: the slot.
+const SLOT: u64 = 0x7fff_ff00;
+/// In `on`: the line is another than the bucket's own.
+const BEHIND: u64 = 1 << 31;
+/// In `on`: the block that is kept.
+const KEPT: u64 = !0 << 32;
 /// In `leaving`: there is one.
 const LEAVES: u64 = 1 << 62;
 /// In `leaving`: its generation is known.
@@ -186,17 +193,15 @@ impl Desk {
             count: word(),
             hinted: word(),
             on: word(),
-            bucket: word(),
-            place: word(),
+            at: word(),
+            link: word(),
             count_after: word(),
             new: word(),
-            old: word(),
             rest: word(),
             spare: word(),
             leaving: word(),
             generation: word(),
-            kept: word(),
-            _reserved_2: [word(), word()],
+            _reserved_2: [word(), word(), word(), word()],
         }
     }
 
@@ -220,8 +225,7 @@ impl Desk {
     #[inline(always)]
     pub(crate) fn announce(&self, claim: Claim) {
         // Taking the lock has let a fence pass since the last claim was taken off.
-        self.bucket.store(claim.bucket, Relaxed);
-        self.place.store(u64::from(claim.link) << 32 | u64::from(claim.slot), Relaxed);
+        self.at.store(claim.bucket << 32 | u64::from(claim.old), Relaxed);
         // What the step has no use for keeps its last words.
         if claim.step.counts() {
             self.count_after.store(claim.count_after, Relaxed);
@@ -230,10 +234,14 @@ impl Desk {
             self.new.store(claim.new.into(), Relaxed);
             self.rest.store(claim.rest.into(), Relaxed);
         }
-        if claim.step.takes() {
-            self.old.store(claim.old.into(), Relaxed);
-        }
-        self.on.store(claim.step as u64, order!(desk_note, Release));
+        let behind = if claim.link == 0 {
+            0
+        } else {
+            self.link.store(claim.link.into(), Relaxed);
+            BEHIND
+        };
+        let claim = behind | u64::from(claim.slot) << 8 | claim.step as u64;
+        self.on.store(self.on.load(Relaxed) & KEPT | claim, order!(desk_note, Release));
     }
 
     /// As [`announce`](Self::announce), where no lock was taken.
@@ -244,35 +252,42 @@ impl Desk {
 
     /// The same claim goes on as another step.
     pub(crate) fn go_on_as(&self, step: Step) {
-        self.on.store(step as u64, order!(desk_note, Release));
+        let on = self.on.load(Relaxed) & !STEP | step as u64;
+        self.on.store(on, order!(desk_note, Release));
     }
 
     /// What is announced, if anything. Acquire: a step that was taken off is done.
     pub(crate) fn claim(&self) -> Option<Claim> {
-        let step = Step::from_number(self.on.load(order!(desk_see, Acquire)))?;
-        let place = self.place.load(Relaxed);
+        let on = self.on.load(order!(desk_see, Acquire));
+        let (step, at) = (Step::from_number(on & STEP)?, self.at.load(Relaxed));
         let half = |is_said: bool, word: &AtomicU64| if is_said { word.load(Relaxed) as u32 } else { 0 };
         Some(Claim {
             step,
-            bucket: self.bucket.load(Relaxed),
-            link: (place >> 32) as u32,
-            slot: place as u32,
+            bucket: at >> 32,
+            link: if on & BEHIND == 0 { 0 } else { self.link.load(Relaxed) as u32 },
+            slot: (on & SLOT) as u32 >> 8,
             count_after: if step.counts() { self.count_after.load(Relaxed) } else { 0 },
             new: half(step.spends(), &self.new),
-            old: half(step.takes(), &self.old),
+            old: if step.takes() { at as u32 } else { 0 },
             rest: half(step.spends(), &self.rest),
         })
     }
 
     /// Whether anything is announced. A snapshot.
     pub fn is_busy(&self) -> bool {
-        self.on.load(Relaxed) != 0 || self.leaving.load(Relaxed) != 0
+        self.on.load(Relaxed) & STEP != 0 || self.leaving.load(Relaxed) != 0
     }
 
     /// Nothing is announced any more, before the lock is given back.
     #[inline(always)]
     pub(crate) fn done(&self) {
-        self.on.store(0, order!(desk_note, Release));
+        self.done_keeping(self.kept());
+    }
+
+    /// The same, and this block is kept from now on.
+    #[inline(always)]
+    pub(crate) fn done_keeping(&self, unit: u32) {
+        self.on.store(u64::from(unit) << 32, order!(desk_note, Release));
     }
 
     /// Entries added less entries removed.
@@ -333,18 +348,19 @@ impl Desk {
     /// The block that is kept; 0: none.
     #[inline(always)]
     pub fn kept(&self) -> u32 {
-        self.kept.load(Relaxed) as u32
+        (self.on.load(Relaxed) >> 32) as u32
     }
 
     /// Keeps a block that nothing refers to, instead of what was kept, which something else refers to. 0: none.
     #[inline(always)]
     pub fn keep(&self, unit: u32) {
-        self.kept.store(unit.into(), order!(desk_note, Release));
+        let on = self.on.load(Relaxed) & !KEPT | u64::from(unit) << 32;
+        self.on.store(on, order!(desk_note, Release));
     }
 
     /// Whether the desk keeps this block. Acquire, for who reaps a hand.
     pub fn keeps(&self, unit: u32) -> bool {
-        unit != 0 && self.kept.load(order!(desk_see, Acquire)) == u64::from(unit)
+        unit != 0 && self.on.load(order!(desk_see, Acquire)) >> 32 == u64::from(unit)
     }
 
     /// Says that a block is referred to by nothing any more, if there is one.

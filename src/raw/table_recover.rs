@@ -165,7 +165,7 @@ impl<'a, S: Store> Table<'a, S> {
             Step::Insert if at.is_some_and(|at| Word::look(at).has(slot)) => {
                 mark("table: a dead insertion counts");
                 desk.set_count(count_after);
-                Self::keep_nothing(desk);
+                desk.keep(0);
             }
             Step::Remove if at.is_some_and(|at| !Word::look(at).has(slot)) => {
                 mark("table: a dead removal counts");
@@ -186,7 +186,7 @@ impl<'a, S: Store> Table<'a, S> {
                     Word::look(own).changed().publish(own);
                     desk.set_spare(rest);
                     desk.set_count(count_after);
-                    Self::keep_nothing(desk);
+                    desk.keep(0);
                 }
                 false => self.relink(new, rest, 1),
             },

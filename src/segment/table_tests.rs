@@ -363,7 +363,7 @@ fn a_table_stands_as_the_page_says() {
     let bucket = lines + 64 * (table.hash_word(7) & 31);
     assert_eq!([0, 8, 16, 24].map(|word| at(body, bucket + word)), [1 << 32 | 1 << 23, 0, 7, 70]);
     let desk = (0..128).map(|i| 7680 + 128 * i).find(|desk| at(body, *desk) != 0).unwrap();
-    assert_eq!([0, 8, 24, 32].map(|word| at(body, desk + word)), [id, 1, 0, (bucket - lines) / 64]);
+    assert_eq!([0, 8, 24, 32].map(|word| at(body, desk + word)), [id, 1, 0, ((bucket - lines) / 64) << 32]);
     assert!(at(body, 384) != 0 && at(body, 392) != 0, "secrets");
 
     // 2^5 buckets, and 8 more that are as if they were split off the first 8.
