@@ -298,12 +298,6 @@ impl<'a, L: Line> Locked<'a, L> {
         self.word.with_next().map(|(slot, word)| Next { slot, word })
     }
 
-    /// Whether a slot of the bucket's own line, which was looked for before the lock, has an entry that refers to this block.
-    #[inline(always)]
-    pub fn refers(&self, slot: u32, block: u32) -> bool {
-        self.word.has(slot) && self.line.reference(slot) == Some(block)
-    }
-
     /// Makes a slot occupied, or not. This is the commit.
     #[inline(always)]
     fn occupy(&mut self, at: &Slot<'_, L>, yes: bool) {

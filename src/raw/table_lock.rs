@@ -31,11 +31,27 @@ impl<L: Line> Drop for Unlocks<'_, L> {
 /// and its level says that the guess is right. `bits`: of a hash, that decide on a bucket which was never split.
 #[inline(always)]
 pub fn lock_guessed<'a, L: Line>(life: &impl Liveness, guess: Guess, line: &'a L, bits: u32) -> Option<Locked<'a, L>> {
-    let (word, me) = (Word::mine(line), life.me());
-    if !word.is_free_at(guess.bits.wrapping_sub(bits)) || !take(me, line, word) {
-        return None;
-    }
-    Some(Locked { bucket: guess.bucket, line, word, me })
+    lock_looked(life, guess.bucket, line, look_guessed(guess, line, bits)?)
+}
+
+/// The first half: the header, if nobody has the bucket locked and its level says that the guess is right.
+#[inline(always)]
+pub fn look_guessed<L: Line>(guess: Guess, line: &L, bits: u32) -> Option<Word<L>> {
+    let word = Word::mine(line);
+    word.is_free_at(guess.bits.wrapping_sub(bits)).then_some(word)
+}
+
+/// The second half: locks a bucket whose header is as it was looked at, so that the same slots are occupied. What stands in them
+/// may have changed, after as many changes as there are versions.
+#[inline(always)]
+pub fn lock_looked<'a, L: Line>(
+    life: &impl Liveness,
+    bucket: u64,
+    line: &'a L,
+    word: Word<L>,
+) -> Option<Locked<'a, L>> {
+    let me = life.me();
+    take(me, line, word).then_some(Locked { bucket, line, word, me })
 }
 
 /// Free -> ours, as it was looked at.

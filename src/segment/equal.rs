@@ -7,6 +7,9 @@
 #![allow(unsafe_code)] // instructions that compare more than a word at a time
 
 use crate::raw::table_line::{PairLine, RecordLine};
+use crate::sync::AtomicU64;
+#[cfg(not(target_arch = "x86_64"))]
+use crate::sync::Ordering::Relaxed;
 
 /// The slots of a line whose key is this one, occupied or not, and the value of the only one: else any number.
 #[inline(always)]
@@ -121,12 +124,37 @@ pub(crate) fn equal_tags(line: &RecordLine, tag: u8) -> u32 {
     line.find(tag, u32::MAX)
 }
 
+/// Whether two words are these bytes.
+#[inline(always)]
+pub(crate) fn are_equal(words: &[AtomicU64; 2], bytes: &[[u8; 8]; 2]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let equal: u32;
+        // SAFETY: as in `equal_pairs`, by a load of 16 bytes, which are there, as are the private ones.
+        unsafe {
+            core::arch::asm!(
+                "movups {a}, [{bytes}]",
+                "movups {b}, [{words}]",
+                "pcmpeqb {a}, {b}",
+                "pmovmskb {equal:e}, {a}",
+                words = in(reg) words.as_ptr(), bytes = in(reg) bytes.as_ptr(), equal = lateout(reg) equal,
+                a = out(xmm_reg) _, b = out(xmm_reg) _,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        equal == 0xffff
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    words.iter().zip(bytes).all(|(word, bytes)| word.load(Relaxed) == u64::from_ne_bytes(*bytes))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{equal_keys, equal_pairs, equal_tags};
+    use super::{are_equal, equal_keys, equal_pairs, equal_tags};
     use crate::raw::table_line::{PairLine, RecordLine};
     use crate::raw::table_word::Line;
     use crate::segment::access::Shared;
+    use crate::sync::AtomicU64;
 
     /// A line whose words are all zero, as a new one's.
     fn zeros<L: Shared>() -> Box<L> {
@@ -158,6 +186,18 @@ mod tests {
                     assert_eq!((found, value), (line.value(equal.trailing_zeros()), found));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn vectors_compare_each_byte() {
+        let bytes = [*b"of sixte", *b"en bytes"];
+        let words = bytes.map(|bytes| AtomicU64::new(u64::from_ne_bytes(bytes)));
+        assert!(are_equal(&words, &bytes));
+        for at in 0..16 {
+            let mut other = bytes;
+            other[at / 8][at % 8] ^= 0x80;
+            assert!(!are_equal(&words, &other), "{at}");
         }
     }
 

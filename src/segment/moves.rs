@@ -12,16 +12,15 @@ use core::mem::MaybeUninit;
 /// Copies of so many words are left to an instruction of the processor, which moves a line at a time: 45 GB/s where
 /// single words make 25.
 pub(in crate::segment) const LONG: usize = 128;
-/// Out of a segment, from so many words on, moves of 32 bytes: each instruction less lets the processor begin the next
-/// lookup of a table earlier.
-const WIDE_OUT: usize = 16;
+/// Out of a segment and into a table's record, from so many words on, moves of 32 bytes or 64: each store less lets the
+/// processor begin the next lookup of a table earlier.
+const WIDE: usize = 16;
 /// Into a segment only from so many on: what is sent was often written a word at a time just before, and a wide load
 /// waits until that has arrived.
 const WIDE_IN: usize = 64;
 
-/// Into a table's record already from so many on, moves of 16 bytes: compilers write values by such, and whatever is
-/// written in smaller pieces has mostly arrived while a block was looked for.
-pub(in crate::segment) const PAIRS_IN: usize = 4;
+/// Into a table's record already from so many on, moves of 16 bytes.
+pub(in crate::segment) const PAIRS_IN: usize = 2;
 
 /// Copies all that both have. The compiler does not see into it, so it can not read twice what a neighbour may
 /// write meanwhile.
@@ -80,13 +79,17 @@ pub(in crate::segment) fn wide_in(words: &[AtomicU64], chunks: &[[u8; 8]]) -> bo
 pub(in crate::segment) fn pairs_in(words: &[AtomicU64], chunks: &[[u8; 8]]) -> bool {
     let count = words.len().min(chunks.len());
     #[cfg(target_arch = "x86_64")]
-    if (PAIRS_IN..WIDE_IN).contains(&count) {
-        // SAFETY: 1. and 2. as in `long_in`. 3. compared above.
-        unsafe { move_pairs(words.as_ptr().cast_mut().cast(), chunks.as_ptr().cast(), count) };
+    if count >= PAIRS_IN {
+        let (to, from) = (words.as_ptr().cast_mut().cast(), chunks.as_ptr().cast());
+        // SAFETY: 1. and 2. as in `long_in`.
+        if count < WIDE || !unsafe { try_move(to, from, count) } {
+            // SAFETY: 1. and 2. the same. 3. compared above.
+            unsafe { move_pairs(to, from, count) };
+        }
         return true;
     }
     let _ = count;
-    wide_in(words, chunks)
+    false
 }
 
 /// As [`wide_in`], the other way.
@@ -95,7 +98,7 @@ pub(in crate::segment) fn wide_out(words: &[AtomicU64], chunks: &mut [[MaybeUnin
     let count = words.len().min(chunks.len());
     #[cfg(target_arch = "x86_64")]
     // SAFETY: 1. and 2. as in `long_out`.
-    if count >= WIDE_OUT && unsafe { try_move(chunks.as_mut_ptr().cast(), words.as_ptr().cast(), count) } {
+    if count >= WIDE && unsafe { try_move(chunks.as_mut_ptr().cast(), words.as_ptr().cast(), count) } {
         return true;
     }
     let _ = count;
@@ -114,15 +117,15 @@ unsafe fn move_pairs(to: *mut u8, from: *const u8, count: usize) {
         // SAFETY: 1. and 2. of this function; all 64 bytes are before the end; SSE2 is part of x86-64.
         unsafe {
             core::arch::asm!(
-                "movups xmm0, [{from} + {at}]",
-                "movups xmm1, [{from} + {at} + 16]",
-                "movups xmm2, [{from} + {at} + 32]",
-                "movups xmm3, [{from} + {at} + 48]",
-                "movups [{to} + {at}], xmm0",
-                "movups [{to} + {at} + 16], xmm1",
-                "movups [{to} + {at} + 32], xmm2",
-                "movups [{to} + {at} + 48], xmm3",
-                from = in(reg) from, to = in(reg) to, at = in(reg) at,
+                "movups xmm0, [{from}]",
+                "movups xmm1, [{from} + 16]",
+                "movups xmm2, [{from} + 32]",
+                "movups xmm3, [{from} + 48]",
+                "movups [{to}], xmm0",
+                "movups [{to} + 16], xmm1",
+                "movups [{to} + 32], xmm2",
+                "movups [{to} + 48], xmm3",
+                from = in(reg) from.wrapping_add(at), to = in(reg) to.wrapping_add(at),
                 out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
                 options(nostack, preserves_flags),
             );
@@ -135,9 +138,9 @@ unsafe fn move_pairs(to: *mut u8, from: *const u8, count: usize) {
         // SAFETY: 1. and 2. of this function; 3. there are 16 bytes before the end.
         unsafe {
             core::arch::asm!(
-                "movups xmm0, [{from} + {here}]",
-                "movups [{to} + {here}], xmm0",
-                from = in(reg) from, to = in(reg) to, here = in(reg) here,
+                "movups xmm0, [{from}]",
+                "movups [{to}], xmm0",
+                from = in(reg) from.wrapping_add(here), to = in(reg) to.wrapping_add(here),
                 out("xmm0") _,
                 options(nostack, preserves_flags),
             );
@@ -209,15 +212,15 @@ unsafe fn move_512(to: *mut u8, from: *const u8, end: usize) {
         //         to be cleaned up.
         unsafe {
             core::arch::asm!(
-                "vmovups zmm16, [{from} + {at}]",
-                "vmovups zmm17, [{from} + {at} + 64]",
-                "vmovups zmm18, [{from} + {at} + 128]",
-                "vmovups zmm19, [{from} + {at} + 192]",
-                "vmovups [{to} + {at}], zmm16",
-                "vmovups [{to} + {at} + 64], zmm17",
-                "vmovups [{to} + {at} + 128], zmm18",
-                "vmovups [{to} + {at} + 192], zmm19",
-                from = in(reg) from, to = in(reg) to, at = in(reg) at,
+                "vmovups zmm16, [{from}]",
+                "vmovups zmm17, [{from} + 64]",
+                "vmovups zmm18, [{from} + 128]",
+                "vmovups zmm19, [{from} + 192]",
+                "vmovups [{to}], zmm16",
+                "vmovups [{to} + 64], zmm17",
+                "vmovups [{to} + 128], zmm18",
+                "vmovups [{to} + 192], zmm19",
+                from = in(reg) from.wrapping_add(at), to = in(reg) to.wrapping_add(at),
                 out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _,
                 options(nostack, preserves_flags),
             );
@@ -230,9 +233,9 @@ unsafe fn move_512(to: *mut u8, from: *const u8, end: usize) {
         // SAFETY: 1.-3. of this function; there are 64 bytes before the end.
         unsafe {
             core::arch::asm!(
-                "vmovups zmm16, [{from} + {here}]",
-                "vmovups [{to} + {here}], zmm16",
-                from = in(reg) from, to = in(reg) to, here = in(reg) here,
+                "vmovups zmm16, [{from}]",
+                "vmovups [{to}], zmm16",
+                from = in(reg) from.wrapping_add(here), to = in(reg) to.wrapping_add(here),
                 out("zmm16") _,
                 options(nostack, preserves_flags),
             );
@@ -255,9 +258,9 @@ unsafe fn move_256(to: *mut u8, from: *const u8, end: usize) {
         // SAFETY: 1.-3. of this function; there are 32 bytes before the end.
         unsafe {
             core::arch::asm!(
-                "vmovups ymm0, [{from} + {here}]",
-                "vmovups [{to} + {here}], ymm0",
-                from = in(reg) from, to = in(reg) to, here = in(reg) here,
+                "vmovups ymm0, [{from}]",
+                "vmovups [{to}], ymm0",
+                from = in(reg) from.wrapping_add(here), to = in(reg) to.wrapping_add(here),
                 out("xmm0") _,
                 options(nostack, preserves_flags),
             );

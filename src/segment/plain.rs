@@ -78,11 +78,7 @@ pub(crate) fn copy_in(words: &[AtomicU64], bytes: &[u8]) {
 pub(crate) fn copy_in_record(words: &[AtomicU64], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<8>();
     if whole.len() < PAIRS_IN {
-        // So few that they are rather counted than looped over.
-        for at in 0..PAIRS_IN {
-            let (Some(word), Some(chunk)) = (words.get(at), whole.get(at)) else { break };
-            word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
-        }
+        words_in(words, whole);
     } else if whole.len() >= LONG {
         long_in(words, whole);
     } else if !pairs_in(words, whole) {

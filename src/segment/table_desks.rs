@@ -27,9 +27,8 @@ struct Place {
     desk: AtomicU32,
     /// Whether somebody sits there who has to share.
     busy: AtomicU32,
-    /// What is known of the block that the desk keeps: its unit above, below the words of a record that it is of the size for.
-    /// 0: nothing.
-    kept: AtomicU64,
+    /// The words of a record that the block which the desk keeps is of the size for. 0: nothing is known.
+    kept_words: AtomicU64,
 }
 
 /// A desk that nobody else writes at, for as long as this is used.
@@ -43,27 +42,27 @@ impl Own<'_> {
     /// The block that the desk keeps, if it is known to be one for a record of exactly so many words.
     #[inline(always)]
     pub(crate) fn kept_for(&self, words: u64) -> Option<u32> {
-        let known = self.place.kept.load(Relaxed);
-        (u64::from(known as u32) == words).then_some((known >> 32) as u32)
+        let unit = self.desk.kept();
+        (self.place.kept_words.load(Relaxed) == words && unit != 0).then_some(unit)
     }
 
     /// The same, if it is one of the size that such a record's would have.
     pub(crate) fn kept_like(&self, words: u64) -> Option<u32> {
-        let known = self.place.kept.load(Relaxed);
-        let is_like = is_small(words) && spans::size_for(8 * u64::from(known as u32)) == spans::size_for(8 * words);
-        (known != 0 && is_like).then_some((known >> 32) as u32)
+        let (unit, known) = (self.desk.kept(), self.place.kept_words.load(Relaxed));
+        let is_like = is_small(words) && spans::size_for(8 * known) == spans::size_for(8 * words);
+        (known != 0 && unit != 0 && is_like).then_some(unit)
     }
 
-    /// The desk keeps this block by now, of the size for a [small](is_small) record of so many words.
+    /// The block that the desk keeps by now is of the size for a [small](is_small) record of so many words.
     #[inline(always)]
-    pub(crate) fn know(&self, unit: u32, words: u64) {
-        self.place.kept.store(u64::from(unit) << 32 | u64::from(words as u32), Relaxed);
+    pub(crate) fn know(&self, words: u64) {
+        self.place.kept_words.store(words, Relaxed);
     }
 
     /// The desk keeps nothing, or nobody knows what.
     #[inline(always)]
     pub(crate) fn know_nothing(&self) {
-        self.place.kept.store(0, Relaxed);
+        self.place.kept_words.store(0, Relaxed);
     }
 }
 
@@ -181,7 +180,7 @@ impl Desks {
                 && !desk.is_busy()
             {
                 machine.let_kept_go(desk);
-                place.kept.store(0, Relaxed);
+                place.kept_words.store(0, Relaxed);
                 place.desk.store(0, Relaxed);
                 desk.leave();
             }

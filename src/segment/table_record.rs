@@ -7,6 +7,7 @@
 //! ```
 
 use crate::raw::hash::KeyedHash;
+use crate::segment::equal::are_equal;
 use crate::segment::plain::{self, words_for};
 use crate::sync::{AtomicU64, Ordering::Relaxed, fence};
 
@@ -91,9 +92,9 @@ impl<'a> Record<'a> {
 #[inline(always)]
 pub(in crate::segment) fn is_key(words: &[AtomicU64], key: &[u8]) -> bool {
     let (whole, rest) = key.as_chunks::<8>();
-    if let ([a, b], [], [x, y, ..]) = (whole, rest, words) {
+    if let (Some(whole), []) = (whole.as_array::<2>(), rest) {
         // The usual one, without a loop.
-        return (x.load(Relaxed) ^ u64::from_ne_bytes(*a)) | (y.load(Relaxed) ^ u64::from_ne_bytes(*b)) == 0;
+        return words.first_chunk().is_some_and(|words| are_equal(words, whole));
     }
     let Some((words, last)) = words.split_at_checked(whole.len()) else { return false };
     let differ = words

@@ -9,8 +9,7 @@ use crate::participant::Liveness;
 use crate::raw::table::{Guess, Trouble};
 use crate::raw::table_change::{Slot, Spot};
 use crate::raw::table_line::RecordLine;
-use crate::raw::table_lock::lock_guessed;
-use crate::raw::table_word::Word;
+use crate::raw::table_lock::{lock_looked, look_guessed};
 use crate::segment::access;
 use crate::segment::plain;
 use crate::segment::table::{Inner, Put, Table, When, unit_of};
@@ -68,18 +67,18 @@ impl<'a> When<&'a [u8]> {
 }
 
 impl Table<RecordLine> {
-    /// Gives a key a value, whatever it had.
+    /// Gives a key a value if it has one and nothing is unusual. False: nothing was done.
+    #[inline(always)]
+    pub(crate) fn replace(&self, key: &[u8], value: &[u8]) -> bool {
+        self.replace_straight((key, self.inner().shelf.hash.usual_bytes(key)), value, false)
+    }
+
+    /// Gives a key a value, under a condition. The bytes of the value that stood there, or stands there and was not as it
+    /// was to be, go to `old` if they are wanted.
     ///
     /// # Errors
     ///
     /// Out of memory: what stood there stays.
-    #[inline(always)]
-    pub(crate) fn set(&self, key: &[u8], value: &[u8]) -> Result<Put<()>> {
-        self.put_hashed((key, self.inner().shelf.hash.usual_bytes(key)), value, false)
-    }
-
-    /// As [`set`](Self::set), under a condition. The bytes of the value that stood there, or stands there and was not as it
-    /// was to be, go to `old` if they are wanted.
     #[inline(never)]
     pub(crate) fn put(&self, key: &[u8], value: &[u8], when: When<&[u8]>, mut old: Old<'_>) -> Result<Put<()>> {
         let inner = self.inner();
@@ -97,7 +96,7 @@ impl Table<RecordLine> {
             when == When::Always && old.is_none() || inner.is_as_expected((stands, key), when, old.as_deref_mut())
         };
         let done = match inner.shelf.machine(&standing).near(hash) {
-            Some(near) => self.put_near(near, (key, hash), value, when.allows(None), expects, false)?,
+            Some(near) => self.put_near(near, (key, hash), value, when.allows(None), expects)?,
             None => None,
         };
         match done {
@@ -106,37 +105,57 @@ impl Table<RecordLine> {
         }
     }
 
-    /// As [`set`](Self::set), of a key that was [prepared](Self::prepare).
+    /// As [`put`](Self::put) without a condition, of a key that was [prepared](Self::prepare).
     #[inline(always)]
     pub(crate) fn set_prepared(&self, key: (&[u8], u64), value: &[u8]) -> Result<Put<()>> {
-        self.put_hashed(key, value, true)
-    }
-
-    /// As [`set`](Self::set), of a key that was hashed in the usual way, or prepared.
-    #[inline(always)]
-    fn put_hashed(&self, (key, hash): (&[u8], u64), value: &[u8], is_prepared: bool) -> Result<Put<()>> {
-        let inner = self.inner();
-        let Some(near) = inner.shelf.straight(hash).filter(|_| !inner.body.is_over()) else {
-            // None of the first buckets, another hash, or a bound.
-            return self.put(key, value, When::Always, None);
-        };
-        match self.put_near(near, (key, hash), value, true, |_| true, is_prepared)? {
-            Some(done) => Ok(done),
-            None => self.put_again(key, value),
+        match self.replace_straight(key, value, true) {
+            true => Ok(Put::Replaced(())),
+            false => self.put(key.0, value, When::Always, None),
         }
     }
 
-    /// Hashed again: so nothing but the key and the value is held on to for this.
-    #[cold]
-    #[inline(never)]
-    fn put_again(&self, key: &[u8], value: &[u8]) -> Result<Put<()>> {
-        self.put_anyhow(key, self.hash(key), value, When::Always, None)
+    /// Replaces what is in one of the first buckets of a dictionary without a bound, hashed in the usual way, by the block that
+    /// the desk keeps: so few stores that the processor is at the next operation while this one's lines come. False: nothing
+    /// was done, because it is not that usual.
+    #[inline(always)]
+    fn replace_straight(&self, (key, hash): (&[u8], u64), value: &[u8], is_prepared: bool) -> bool {
+        let inner = self.inner();
+        let words = Record::words(key.len(), value.len());
+        let Some((guess, line)) = inner.shelf.straight(hash).filter(|_| !inner.body.is_over() && is_small(words))
+        else {
+            return false;
+        };
+        if !is_prepared {
+            access::prefetch(core::slice::from_ref(line), 0);
+        }
+        let Some(own) = inner.desks.own(&inner.shelf.desks) else { return false };
+        let Some(unit) = own.kept_for(words) else { return false };
+        // Not near: another process made the pages that it lies in.
+        let Some(block) = inner.shelf.words_near(unit, words) else { return false };
+        let Some(word) = look_guessed(guess, line, inner.shelf.bits) else { return false };
+        let Some(slot) = first_slot(line, hash, word) else { return false };
+        if !is_prepared {
+            // Its key is compared, and the next record is written there. What stands there behind the lock may be another.
+            inner.shelf.prefetch_unit(line.follow(slot), (8 * words).min(NEAR));
+        }
+        // Behind what is asked for: the processor has room for few stores.
+        Record::write(block, key, value);
+        let Some(locked) = lock_looked(&inner.body, inner.shelf.number_of(line), line, word) else { return false };
+        let standing = inner.standing();
+        let machine = inner.shelf.machine(&standing);
+        // The header is as it was, so there is an entry in this slot. Which, is known from its key.
+        let (stands, lengths) = (line.follow(slot), Record::lengths(key.len(), value.len()));
+        if inner.shelf.lengths_near(stands, key) != Some(lengths) {
+            machine.unlock(locked);
+            return false;
+        }
+        machine.exchange(own.desk, locked, &Slot { line, link: 0, slot }, (stands, unit), RecordLine::refer);
+        true
     }
 
-    /// The usual way, straight: few enough instructions and stores that the processor is at the next operation while this one's
-    /// lines come. `may_insert`: whether there may be none; `expects`: whether what stands there may go. `None`: nothing was
-    /// done, because it is not that usual.
-    #[inline(always)]
+    /// The usual way of what may also be an insertion, or have a condition. `may_insert`: whether there may be none; `expects`:
+    /// whether what stands there may go. `None`: nothing was done, because it is not that usual.
+    #[inline]
     fn put_near(
         &self,
         (guess, line): (Guess, &RecordLine),
@@ -144,40 +163,32 @@ impl Table<RecordLine> {
         value: &[u8],
         may_insert: bool,
         expects: impl FnOnce(u32) -> bool,
-        is_prepared: bool,
     ) -> Result<Option<Put<()>>> {
         let inner = self.inner();
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
-        let (words, lengths) = (Record::words(key.len(), value.len()), Record::lengths(key.len(), value.len()));
+        let words = Record::words(key.len(), value.len());
         let Some(own) = inner.desks.own(&inner.shelf.desks).filter(|_| is_small(words)) else { return Ok(None) };
-        if !is_prepared {
-            // The line comes while the record is written.
-            access::prefetch(core::slice::from_ref(line), 0);
-        }
-        let unit = match own.kept_for(words) {
-            Some(unit) => unit,
-            None => inner.keep_block(&own, key.len(), value.len())?,
-        };
-        // Not near: another process made the pages that it lies in.
+        // The line comes while the record is written.
+        access::prefetch(core::slice::from_ref(line), 0);
+        let unit = inner.keep_block(&own, key.len(), value.len())?;
         let Some(block) = inner.shelf.words_near(unit, words) else { return Ok(None) };
         Record::write(block, key, value);
-        // Looked for before the lock, so it is a guess: it counts only if it is held against the bucket behind it.
-        let stands = first_slot(line, hash, Word::mine(line)).map(|slot| (slot, line.follow(slot)));
-        if let Some((_, stands)) = stands.filter(|_| !is_prepared) {
-            // Its key is compared, and the next record is written there.
-            inner.shelf.prefetch_unit(stands, (8 * words).min(NEAR));
+        let Some(word) = look_guessed(guess, line, inner.shelf.bits) else { return Ok(None) };
+        let slot = first_slot(line, hash, word);
+        if let Some(slot) = slot {
+            inner.shelf.prefetch_unit(line.follow(slot), (8 * words).min(NEAR));
         }
-        let Some(locked) = lock_guessed(&inner.body, guess, line, inner.shelf.bits) else { return Ok(None) };
-        if let Some((slot, stands)) = stands {
-            if locked.refers(slot, stands)
-                && let Some(its) = inner.shelf.lengths_near(stands, key)
+        let Some(locked) = lock_looked(&inner.body, guess.bucket, line, word) else { return Ok(None) };
+        if let Some(slot) = slot {
+            let stands = line.follow(slot);
+            if let Some(its) = inner.shelf.lengths_near(stands, key)
                 && expects(stands)
             {
                 let at = Slot { line, link: 0, slot };
                 machine.exchange(own.desk, locked, &at, (stands, unit), RecordLine::refer);
-                if its == lengths {
-                    own.know(stands, words);
+                if its == Record::lengths(key.len(), value.len()) {
+                    own.know(words);
                 } else {
                     inner.know_other(&own, stands);
                 }
@@ -209,7 +220,8 @@ impl Table<RecordLine> {
         let words = Record::words(key.len(), value.len());
         let block = inner.shelf.words_at(&inner.body, unit, words).ok_or_else(no_block)?;
         Record::write(block, key, value);
-        let done = self.put_written(&sitting, (key, hash, unit), when, &mut old);
+        let done =
+            self.put_written(&sitting, (key, hash, unit), Record::lengths(key.len(), value.len()), when, &mut old);
         if !is_small(words) && !matches!(done, Ok(Put::Inserted | Put::Replaced(()))) {
             // Others may want so much.
             inner.let_kept_go(&sitting);
@@ -222,10 +234,12 @@ impl Table<RecordLine> {
         &self,
         own: &Own<'_>,
         (key, hash, unit): (&[u8], u64, u32),
+        lengths: u64,
         when: When<&[u8]>,
         old: &mut Old<'_>,
     ) -> Result<Put<()>> {
         let inner = self.inner();
+        let words = Record::words(lengths as u32 as usize, (lengths >> 32) as usize);
         let life = inner.body.life()?;
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
@@ -257,8 +271,13 @@ impl Table<RecordLine> {
             match spot {
                 Spot::Found(at) => {
                     let stands = at.line.follow(at.slot);
+                    let is_as_long = is_small(words) && inner.shelf.lengths_near(stands, key) == Some(lengths);
                     machine.exchange(own.desk, locked, &at, (stands, unit), RecordLine::refer);
-                    inner.know_other(own, stands);
+                    if is_as_long {
+                        own.know(words);
+                    } else {
+                        inner.know_other(own, stands);
+                    }
                     return Ok(Put::Replaced(()));
                 }
                 Spot::Free(at) => machine.insert(own.desk, locked, &at, fill),
@@ -318,7 +337,7 @@ impl Inner<RecordLine> {
         }
         let words = Record::words(key_len, value_len);
         if let Some(unit) = own.kept_like(words) {
-            own.know(unit, words);
+            own.know(words);
             return Ok(unit);
         }
         self.let_kept_go(own);
@@ -328,7 +347,7 @@ impl Inner<RecordLine> {
         own.desk.keep(unit);
         block.published();
         if is_small(words) {
-            own.know(unit, words);
+            own.know(words);
         }
         Ok(unit)
     }
@@ -338,7 +357,7 @@ impl Inner<RecordLine> {
     #[inline(never)]
     fn know_other(&self, own: &Own<'_>, unit: u32) {
         match self.arena().ok().and_then(|arena| arena.small_at(unit.into())) {
-            Some(bytes) => own.know(unit, bytes / 8),
+            Some(bytes) => own.know(bytes / 8),
             None => self.let_kept_go(own),
         }
     }

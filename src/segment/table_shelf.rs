@@ -164,6 +164,13 @@ impl<L: Kept> Shelf<L> {
         Some((guess, self.lines.get(guess.bucket)?))
     }
 
+    /// Which of the first buckets this is the line of.
+    #[inline(always)]
+    pub(crate) fn number_of(&self, line: &L) -> u64 {
+        let first = self.lines.all().as_ptr().addr();
+        (core::ptr::from_ref(line).addr().wrapping_sub(first) / size_of::<L>()) as u64
+    }
+
     /// The words of the value in the record at a unit, and its bytes, if all of it is known to be there, and the key is this
     /// one. With the value's size given, nothing but comparisons waits for the record, so all its lines come at once.
     #[inline(always)]

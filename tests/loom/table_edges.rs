@@ -115,6 +115,23 @@ fn record_of_two(first: Option<u64>) {
     });
 }
 
+/// One replaces the record that another takes out: it is replaced before, or inserted afterwards.
+#[test]
+fn table_record_is_replaced_beside_a_removal() {
+    outcomes(Some(1), &[vec![], vec![(4, 40)]], || {
+        let stage: Arc<Stage<RecordLine>> = Stage::new(0);
+        let life = stage.kernel.enter(1);
+        stage.of(&life).put(0, 4, 39);
+        let writer = stage.act(1, LIVES, |ours| ours.put(1, 4, 40));
+        let remover = stage.act(2, LIVES, |ours| ours.remove(4));
+        for ended in [writer.join().unwrap().map(drop), remover.join().unwrap().map(drop)] {
+            ended.expect("lives");
+        }
+        stage.check_blocks();
+        stage.end()
+    });
+}
+
 /// Two write into one bucket, and neither loses the other's.
 #[test]
 fn table_bucket_passes_between_the_living() {

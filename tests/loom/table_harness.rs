@@ -9,7 +9,7 @@ use mutirao::raw::table::{Asked, Seen, Store, Table, TableHead, Trouble};
 use mutirao::raw::table_change::{Slot, Spot};
 use mutirao::raw::table_desk::{Desk, Leaving};
 use mutirao::raw::table_line::{PairLine, RecordLine};
-use mutirao::raw::table_lock::lock_guessed;
+use mutirao::raw::table_lock::{lock_looked, look_guessed};
 use mutirao::raw::table_word::{Extent, Line, Word};
 use mutirao::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
 
@@ -367,19 +367,20 @@ impl Ours<'_, RecordLine> {
         let fill = |line: &RecordLine, slot| line.fill(slot, 0, unit);
         // As the segment does it, straight.
         if let Some((guess, line)) = table.near(key)
-            && let slot = line.find(0, Word::mine(line).occupied()).trailing_zeros()
-            && let stands = line.follow(slot)
-            && let Some(locked) = lock_guessed(self.life, guess, line, table.bits)
+            && let Some(word) = look_guessed(guess, line, table.bits)
+            && let slots = line.find(0, word.occupied())
+            && let Some(locked) = lock_looked(self.life, guess.bucket, line, word)
         {
-            if stands == 0 {
+            let slot = slots.trailing_zeros();
+            if slots == 0 {
                 if line.find(0, locked.word().occupied()) == 0
                     && let Some(next) = locked.next()
                 {
                     return table.insert_next(self.desk(), locked, next, fill);
                 }
-            } else if locked.refers(slot, stands) && wanted.meets(line, slot) {
+            } else if wanted.meets(line, slot) {
                 let at = Slot { line, link: 0, slot };
-                return table.exchange(self.desk(), locked, &at, (stands, unit), RecordLine::refer);
+                return table.exchange(self.desk(), locked, &at, (line.follow(slot), unit), RecordLine::refer);
             }
             table.unlock(locked);
         }
