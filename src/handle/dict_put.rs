@@ -77,11 +77,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     /// Plain data, whatever there was.
     #[inline(never)]
     fn set_plain<Q: Lookup<K> + ?Sized>(&self, key: &Q, value: &V) -> Result<Done<()>> {
-        let (mut no, mut none) = (Vec::new(), Vec::new());
-        let key = self.key_bytes(key, &mut no)?;
-        let value = to_bytes(value, self.value_max(key)?, &mut none, "a value")?;
-        let Tables::Records(table) = &self.table else { return Err(mixed()) };
-        self.kept(done(table.put(key, value, When::Always, None)?))
+        self.put_plain(key, value, If::Always)
     }
 
     #[inline(always)]

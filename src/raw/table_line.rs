@@ -110,7 +110,6 @@ impl PairLine {
 
 impl Line for PairLine {
     const SLOTS: u32 = 3;
-    const REFERS: bool = false;
 
     #[inline(always)]
     fn header(&self) -> &AtomicU64 {
@@ -222,7 +221,6 @@ fn mark(word: &AtomicU32, bit: u32) {
 
 impl Line for RecordLine {
     const SLOTS: u32 = 10;
-    const REFERS: bool = true;
 
     #[inline(always)]
     fn header(&self) -> &AtomicU64 {

@@ -30,8 +30,6 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering::Relaxed, fence};
 pub trait Line {
     /// Entries that it has room for.
     const SLOTS: u32;
-    /// Whether what stands in a slot refers to a block, which its desk kept before.
-    const REFERS: bool;
 
     /// Its [`Word`].
     fn header(&self) -> &AtomicU64;

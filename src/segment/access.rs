@@ -294,6 +294,12 @@ impl Window {
     }
 }
 
+/// Which element of a slice this is. Of what is none of them, any number.
+#[inline(always)]
+pub(crate) fn index_of<T>(all: &[T], element: &T) -> usize {
+    core::ptr::from_ref(element).addr().wrapping_sub(all.as_ptr().addr()) / size_of::<T>()
+}
+
 /// Asks the processor to bring `slice[index]` nearer, if there is such an element. Its own prefetcher stops at
 /// the end of a page of 4 KiB, and segments rarely have larger ones.
 #[inline(always)]

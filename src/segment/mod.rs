@@ -45,6 +45,7 @@ pub(crate) mod spill;
 pub(crate) mod supply;
 pub(crate) mod table;
 pub(crate) mod table_desks;
+pub(crate) mod table_kept;
 pub(crate) mod table_lookup;
 pub(crate) mod table_plan;
 pub(crate) mod table_reap;

@@ -20,7 +20,7 @@ const WIDE: usize = 16;
 const WIDE_IN: usize = 64;
 
 /// Into a table's record already from so many on, moves of 16 bytes.
-pub(in crate::segment) const PAIRS_IN: usize = 2;
+const PAIRS_IN: usize = 2;
 
 /// Copies all that both have. The compiler does not see into it, so it can not read twice what a neighbour may
 /// write meanwhile.

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)] // the bytes of a private copy, before they are known to be a value
 
 use crate::error::{Error, Result};
-use crate::segment::moves::{LONG, PAIRS_IN, long_in, long_out, pairs_in, wide_in, wide_out};
+use crate::segment::moves::{LONG, long_in, long_out, pairs_in, wide_in, wide_out};
 use crate::sync::{AtomicU64, Ordering};
 use core::mem::{MaybeUninit, size_of};
 use zerocopy::{Immutable, IntoBytes, TryFromBytes};
@@ -77,9 +77,7 @@ pub(crate) fn copy_in(words: &[AtomicU64], bytes: &[u8]) {
 #[inline(always)]
 pub(crate) fn copy_in_record(words: &[AtomicU64], bytes: &[u8]) {
     let (whole, rest) = bytes.as_chunks::<8>();
-    if whole.len() < PAIRS_IN {
-        words_in(words, whole);
-    } else if whole.len() >= LONG {
+    if whole.len() >= LONG {
         long_in(words, whole);
     } else if !pairs_in(words, whole) {
         words_in(words, whole);

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::raw::table::Trouble;
 use crate::raw::table_desk::Desk;
 use crate::raw::table_word::Extent;
+use crate::segment::access;
 use crate::segment::arena::Arena;
 use crate::segment::body::Body;
 use crate::segment::header::bad_shape;
@@ -312,8 +313,7 @@ impl<L: Kept> Inner<L> {
 
     /// Which desk it is.
     pub(in crate::segment) fn number_of(&self, desk: &Desk) -> u32 {
-        let before = core::ptr::from_ref(desk).addr().wrapping_sub(self.shelf.desks.as_ptr().addr());
-        (before / size_of::<Desk>()) as u32
+        access::index_of(&self.shelf.desks, desk) as u32
     }
 
     /// Gets a spare line for this thread, and some for later, if there are any.

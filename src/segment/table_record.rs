@@ -27,6 +27,12 @@ impl<'a> Record<'a> {
         (1 + words_for(key_len) + words_for(value_len)) as u64
     }
 
+    /// Words of a record with this first word.
+    #[inline(always)]
+    pub(crate) fn words_of(lengths: u64) -> u64 {
+        Self::words(lengths as u32 as usize, (lengths >> 32) as usize)
+    }
+
     /// Its first word.
     #[inline(always)]
     pub(crate) fn lengths(key_len: usize, value_len: usize) -> u64 {

@@ -4,7 +4,7 @@
 //! A record is written into the block that the thread's desk keeps, and what it takes the place of is kept next
 //! (`raw/table_desk.rs`). So the arena is asked for a block when an entry is new or of another size, and for nothing else.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::participant::Liveness;
 use crate::raw::table::{Guess, Trouble};
 use crate::raw::table_change::{Slot, Spot};
@@ -12,10 +12,9 @@ use crate::raw::table_line::RecordLine;
 use crate::raw::table_lock::{lock_looked, look_guessed};
 use crate::segment::access;
 use crate::segment::plain;
-use crate::segment::table::{Inner, Put, Table, When, unit_of};
+use crate::segment::table::{Inner, Put, Table, When};
 use crate::segment::table_desks::{Own, is_small};
 use crate::segment::table_lookup::{NEAR, Wanted, candidates, first_slot};
-use crate::segment::table_reap::Key;
 use crate::segment::table_record::Record;
 use crate::segment::table_shelf::{error_of, tag_of};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
@@ -186,12 +185,8 @@ impl Table<RecordLine> {
                 && expects(stands)
             {
                 let at = Slot { line, link: 0, slot };
-                machine.exchange(own.desk, locked, &at, (stands, unit), RecordLine::refer);
-                if its == Record::lengths(key.len(), value.len()) {
-                    own.know(words);
-                } else {
-                    inner.know_other(&own, stands);
-                }
+                let is_as_long = its == Record::lengths(key.len(), value.len());
+                inner.exchange(&own, locked, &at, (stands, unit), is_as_long.then_some(words));
                 return Ok(Some(Put::Replaced(())));
             }
         } else if may_insert
@@ -220,8 +215,8 @@ impl Table<RecordLine> {
         let words = Record::words(key.len(), value.len());
         let block = inner.shelf.words_at(&inner.body, unit, words).ok_or_else(no_block)?;
         Record::write(block, key, value);
-        let done =
-            self.put_written(&sitting, (key, hash, unit), Record::lengths(key.len(), value.len()), when, &mut old);
+        let lengths = Record::lengths(key.len(), value.len());
+        let done = self.put_written(&sitting, (key, hash), (unit, lengths), when, &mut old);
         if !is_small(words) && !matches!(done, Ok(Put::Inserted | Put::Replaced(()))) {
             // Others may want so much.
             inner.let_kept_go(&sitting);
@@ -233,13 +228,13 @@ impl Table<RecordLine> {
     fn put_written(
         &self,
         own: &Own<'_>,
-        (key, hash, unit): (&[u8], u64, u32),
-        lengths: u64,
+        (key, hash): (&[u8], u64),
+        (unit, lengths): (u32, u64),
         when: When<&[u8]>,
         old: &mut Old<'_>,
     ) -> Result<Put<()>> {
         let inner = self.inner();
-        let words = Record::words(lengths as u32 as usize, (lengths >> 32) as usize);
+        let words = Record::words_of(lengths);
         let life = inner.body.life()?;
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
@@ -272,12 +267,7 @@ impl Table<RecordLine> {
                 Spot::Found(at) => {
                     let stands = at.line.follow(at.slot);
                     let is_as_long = is_small(words) && inner.shelf.lengths_near(stands, key) == Some(lengths);
-                    machine.exchange(own.desk, locked, &at, (stands, unit), RecordLine::refer);
-                    if is_as_long {
-                        own.know(words);
-                    } else {
-                        inner.know_other(own, stands);
-                    }
+                    inner.exchange(own, locked, &at, (stands, unit), is_as_long.then_some(words));
                     return Ok(Put::Replaced(()));
                 }
                 Spot::Free(at) => machine.insert(own.desk, locked, &at, fill),
@@ -328,49 +318,6 @@ impl Table<RecordLine> {
 }
 
 impl Inner<RecordLine> {
-    /// Makes the desk keep a block for a record of these lengths. Its unit. Of a large one nothing is known: it is kept until it
-    /// is in the table, or [let go](Self::let_kept_go).
-    #[inline(never)]
-    pub(in crate::segment) fn keep_block(&self, own: &Own<'_>, key_len: usize, value_len: usize) -> Result<u32> {
-        if u32::try_from(key_len).is_err() || u32::try_from(value_len).is_err() {
-            return Err(too_large(key_len, value_len));
-        }
-        let words = Record::words(key_len, value_len);
-        if let Some(unit) = own.kept_like(words) {
-            own.know(words);
-            return Ok(unit);
-        }
-        self.let_kept_go(own);
-        let block = self.arena()?.allocate(&self.body, 8 * words)?;
-        let unit = unit_of(block.reference().unit)?;
-        block.set_place(self.place(Key::Kept(self.number_of(own.desk))));
-        own.desk.keep(unit);
-        block.published();
-        if is_small(words) {
-            own.know(words);
-        }
-        Ok(unit)
-    }
-
-    /// Notes what the desk keeps after an exchange for a record of another size. A large block is not kept.
-    #[cold]
-    #[inline(never)]
-    fn know_other(&self, own: &Own<'_>, unit: u32) {
-        match self.arena().ok().and_then(|arena| arena.small_at(unit.into())) {
-            Some(bytes) => own.know(bytes / 8),
-            None => self.let_kept_go(own),
-        }
-    }
-
-    /// The desk keeps nothing any more.
-    #[inline]
-    pub(in crate::segment) fn let_kept_go(&self, own: &Own<'_>) {
-        own.know_nothing();
-        if own.desk.kept() != 0 {
-            self.shelf.machine(&self.standing()).let_kept_go(own.desk);
-        }
-    }
-
     /// Whether the record at a unit has this key, and a value that may be replaced; copies that if it is wanted.
     #[inline(never)]
     fn is_as_expected(&self, (unit, key): (u32, &[u8]), when: When<&[u8]>, mut old: Old<'_>) -> bool {
@@ -382,15 +329,4 @@ impl Inner<RecordLine> {
 #[cold]
 fn no_block() -> Error {
     Error::corrupt("the dictionary", "a block that was ours is not there")
-}
-
-#[cold]
-fn too_large(key: usize, value: usize) -> Error {
-    Kind::OutOfMemory {
-        what: "an entry of the dictionary".into(),
-        needed: key as u64 + value as u64,
-        available: u64::from(u32::MAX),
-        advice: "keys and values have at most 4 GiB each",
-    }
-    .into()
 }

@@ -142,7 +142,7 @@ impl<L: Kept> Shelf<L> {
     pub(crate) fn record(&self, under: &impl Under, unit: u32) -> Option<Record<'_>> {
         let offset = u64::from(unit) * UNIT;
         let lengths = self.places::<AtomicU64>(under, offset, 1)?.first()?.load(Relaxed);
-        let behind = Record::words(lengths as u32 as usize, (lengths >> 32) as usize) - 1;
+        let behind = Record::words_of(lengths) - 1;
         let words = self.places(under, offset + 8, behind)?;
         (unit != 0).then(|| Record::of(lengths, words))
     }
@@ -167,8 +167,7 @@ impl<L: Kept> Shelf<L> {
     /// Which of the first buckets this is the line of.
     #[inline(always)]
     pub(crate) fn number_of(&self, line: &L) -> u64 {
-        let first = self.lines.all().as_ptr().addr();
-        (core::ptr::from_ref(line).addr().wrapping_sub(first) / size_of::<L>()) as u64
+        access::index_of(self.lines.all(), line) as u64
     }
 
     /// The words of the value in the record at a unit, and its bytes, if all of it is known to be there, and the key is this
