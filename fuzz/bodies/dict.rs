@@ -86,9 +86,14 @@ fn apply<K: Both + Eq + core::hash::Hash, V: Both>(
             assert_eq!(ours.contains_key(&key).expect("whole"), model.contains_key(&key));
             assert_eq!(ours.get_with(&key, |_| ()).expect("whole").is_some(), model.contains_key(&key));
         }
-        Operation::Insert { key, value } => {
-            let (key, value) = (key_of(key), value_of(value));
-            assert_eq!(ours.insert(&key, &value).expect("room"), model.insert(key, value));
+        Operation::Insert { key, value: number } => {
+            let (key, value) = (key_of(key), value_of(number));
+            let old = model.insert(key.clone(), value.clone());
+            assert_eq!(ours.insert(&key, &value).expect("room"), old);
+            // Another one, and this one again: what only says whether the key is new goes ways of its own.
+            for value in [value_of(!number), value] {
+                assert!(!ours.set(&key, &value).expect("room"));
+            }
         }
         Operation::InsertNew { key, value } => {
             let (key, value) = (key_of(key), value_of(value));
@@ -183,6 +188,7 @@ fn survive<K: Both + Eq + core::hash::Hash, V: Both>(
         let _ = ours.get(&key);
         let _ = (ours.contains_key(&key), ours.get_with(&key, <[u8]>::len));
         let _ = ours.insert(&key, &value);
+        let _ = (ours.set(&key, &value), ours.set(&key, &value_of(1)));
         let _ = ours.remove(&key);
         let _ = ours.get_or_insert_with_timeout(&key, Duration::ZERO, || value.clone());
     }

@@ -2,7 +2,7 @@
 
 use crate::linear::{Answer, Asked, Call, is_linear};
 use crate::worker::Dice;
-use mutirao::{Array, Dict, Process, Value};
+use mutirao::{Array, Dict, Plain, Process, Value};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::sync::atomic::{Ordering, compiler_fence, fence};
@@ -28,6 +28,7 @@ macro_rules! ask {
             Asked::Get => Answer::Value(map.get(&key).unwrap().map(from)),
             Asked::Insert(new) => Answer::Value(map.insert(&key, &to(new)).unwrap().map(from)),
             Asked::Remove => Answer::Value(map.remove(&key).unwrap().map(from)),
+            Asked::Set(new) => Answer::Done(map.set(&key, &to(new)).unwrap()),
             Asked::InsertNew(new) => Answer::Done(map.insert_new(&key, &to(new)).unwrap()),
             Asked::Exchange(old, new) => {
                 Answer::Done(map.compare_exchange(&key, Some(&to(old)), Some(&to(new))).unwrap())
@@ -71,6 +72,24 @@ impl Keyed for Dict<String, Vec<u64>> {
     }
 }
 
+/// What is plain data on both sides is replaced in a way of its own.
+type Plains = Dict<Plain<[u64; 2]>, Plain<[u64; 40]>>;
+
+fn plain_number(Plain(value): Plain<[u64; 40]>) -> u64 {
+    assert!(value == [value[0]; 40], "torn: {value:?}");
+    value[0]
+}
+
+impl Keyed for Plains {
+    fn ask(&self, key: u64, asked: Asked) -> Answer {
+        ask!(self, Plain([key; 2]), asked, |number| Plain([number; 40]), plain_number)
+    }
+
+    fn len(&self) -> usize {
+        Dict::len(self)
+    }
+}
+
 #[derive(Clone, Serialize, Deserialize)]
 struct Stage<D> {
     map: D,
@@ -102,7 +121,8 @@ fn work<D: Keyed>((stage, seat, seed): (Stage<D>, u64, u64)) {
         let mut recent = || (dice.below(SEATS as u64) << 32) | (at as u64 + 2).saturating_sub(dice.below(6));
         let (kind, one, two, asked) = match new * 31 % 16 {
             0..4 => (0, 0, 0, Asked::Get),
-            4..8 => (1, new, 0, Asked::Insert(new)),
+            4..6 => (1, new, 0, Asked::Insert(new)),
+            6..8 => (6, new, 0, Asked::Set(new)),
             8..10 => (2, 0, 0, Asked::Remove),
             10..12 => (3, new, 0, Asked::InsertNew(new)),
             12..14 => {
@@ -146,10 +166,11 @@ fn read(book: &Array<u64>, used: &Value<u64>) -> Vec<(u64, Call)> {
             2 => Asked::Remove,
             3 => Asked::InsertNew(one),
             4 => Asked::Exchange(one, two),
-            _ => Asked::Add(one),
+            5 => Asked::Add(one),
+            _ => Asked::Set(one),
         };
         let answer = match asked {
-            Asked::InsertNew(_) | Asked::Exchange(..) => Answer::Done(answer == 1),
+            Asked::Set(_) | Asked::InsertNew(_) | Asked::Exchange(..) => Answer::Done(answer == 1),
             _ => Answer::Value(answer.checked_sub(1)),
         };
         (what >> 8, Call { begin, end: (end != 0).then_some((end, answer)), asked })
@@ -219,4 +240,9 @@ fn words_of_a_dictionary_have_an_order() {
 #[test]
 fn records_of_a_dictionary_have_an_order() {
     hold_against_an_order(|| Dict::<String, Vec<u64>>::new().unwrap());
+}
+
+#[test]
+fn plain_data_of_a_dictionary_has_an_order() {
+    hold_against_an_order(|| Plains::new().unwrap());
 }

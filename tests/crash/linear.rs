@@ -13,6 +13,8 @@ pub enum Asked {
     Get,
     /// Stores this; the answer is what was there.
     Insert(u64),
+    /// Stores this; the answer is whether there was nothing.
+    Set(u64),
     /// Takes away; the answer is what was there.
     Remove,
     /// Stores this if there is nothing; the answer is whether there was nothing.
@@ -46,6 +48,7 @@ impl Call {
         match self.asked {
             Asked::Get => (value, Value(value)),
             Asked::Insert(new) => (Some(new), Value(value)),
+            Asked::Set(new) => (Some(new), Done(value.is_none())),
             Asked::Remove => (None, Value(value)),
             Asked::InsertNew(new) => (value.or(Some(new)), Done(value.is_none())),
             Asked::Exchange(old, new) if value == Some(old) => (Some(new), Done(true)),
@@ -161,6 +164,9 @@ mod tests {
             done(6, 7, Asked::InsertNew(1), Done(false)),
             done(8, 9, Asked::Remove, Value(Some(10))),
             done(10, 11, Asked::Get, Value(None)),
+            done(12, 13, Asked::Set(3), Done(true)),
+            done(14, 15, Asked::Set(4), Done(false)),
+            done(16, 17, Asked::Get, Value(Some(4))),
         ];
         assert_eq!(is_linear(&[alone]), Ok(()));
         // At once: the read may come before the write or after it.
@@ -192,6 +198,12 @@ mod tests {
     fn two_who_both_insert_first_are_found() {
         let insert = |value| vec![done(0, 10, Asked::InsertNew(value), Done(true))];
         assert!(is_linear(&[insert(1), insert(2)]).is_err());
+    }
+
+    #[test]
+    fn two_who_both_set_what_was_not_there_are_found() {
+        let set = |value| vec![done(0, 10, Asked::Set(value), Done(true))];
+        assert!(is_linear(&[set(1), set(2)]).is_err());
     }
 
     #[test]
