@@ -97,7 +97,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
 
     /// Runs `f` with the bytes of a value, undecoded: of plain data and of numbers their own, else what postcard made of it.
     /// It is a private copy: nothing is locked, and nothing changes under the closure's hands.
-    /// Plain data of many bytes is read the fastest this way: what is returned by value is moved, maybe more than once.
+    /// Plain data of more than 256 bytes is read the fastest this way: what is returned by value is moved, maybe more than once.
     ///
     /// # Errors
     ///

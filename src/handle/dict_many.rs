@@ -6,7 +6,7 @@ use crate::handle::dict_bits::{Bits, Done, done};
 use crate::handle::dict_codec::{DictItem, Lookup, from_word, to_word, with_spare, word_bytes};
 use crate::handle::dict_store::{Store, Tables, mixed};
 use crate::raw::table_line::PairLine;
-use crate::segment::plain::{Full, Scratch};
+use crate::segment::plain::{Scratch, value_in};
 use crate::segment::table::{BATCH, Put, Table};
 use crate::segment::table_lookup::NEAR;
 use crate::segment::table_record::Record;
@@ -194,12 +194,9 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
                 for (key, hash) in keys.iter().zip(hashes) {
                     let key = (known::<K>(key)?, hash);
                     if V::FIXED.is_some() {
-                        let mut room = Scratch::<V::Data>::empty();
-                        let full = table.hit(key, V::FIXED, |words, _| room.fill(words));
-                        // Moved from where it was copied to where it stays.
-                        into.push(match full.and_then(Full::value).and_then(V::of_data) {
+                        into.push(match table.hit(key, V::FIXED, |words, _| value_in(words)) {
+                            Some(data) => V::of_data(data),
                             None => self.get_anyhow(Bits::Bytes(key.0))?,
-                            found => found,
                         });
                     } else {
                         let read = |words: &[_], len: usize| (V::copy_out(words, len.min(8 * words.len())), len);

@@ -7,7 +7,9 @@ use crate::handle::dict_codec::{DictItem, Lookup, from_word, is_any_word, is_inl
 use crate::handle::dict_store::{Store, Tables, mixed};
 use crate::raw::table_line::PairLine;
 use crate::segment::handoff;
+use crate::segment::plain::{not_a_value, value_in};
 use crate::segment::table::{Table, When};
+use crate::sync::AtomicU64;
 
 impl<K: DictItem, V: DictItem> Store<K, V> {
     /// After an insertion beyond the limit, forgets something.
@@ -53,7 +55,7 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         }
         if K::FIXED.is_some() && V::FIXED.is_some() {
             return match when {
-                If::Always if self.replace_plain(key, value) => Ok(Done::Replaced(())),
+                If::Always if self.replace_plain(key, value, |_| ()).is_some() => Ok(Done::Replaced(())),
                 If::Always => self.set_plain(key, value),
                 when => self.put_plain(key, value, when),
             };
@@ -62,16 +64,22 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     }
 
     /// Plain data where there was some of this size: straight too, both are their own bytes. Inlined: a call stores nine words
-    /// more, and the processor has room for few (decision 0026). False: nothing was done.
+    /// more, and the processor has room for few (decision 0026). What `read` makes of the old value; `None`: nothing was done.
     #[inline(always)]
-    fn replace_plain<Q: Lookup<K> + ?Sized>(&self, key: &Q, value: &V) -> bool {
+    fn replace_plain<Q: Lookup<K> + ?Sized, R>(
+        &self,
+        key: &Q,
+        value: &V,
+        read: impl FnOnce(&[AtomicU64]) -> R,
+    ) -> Option<R> {
         let mut no = Vec::new();
         let (Ok(key), Some(value), Tables::Records(table)) =
             (self.key_bytes(key, &mut no), value.fixed_bytes(), &self.table)
         else {
-            return false;
+            return None;
         };
-        self.value_max(key).is_ok_and(|most| value.len() <= most) && table.replace(key, value)
+        let has_room = self.value_max(key).is_ok_and(|most| value.len() <= most);
+        if has_room { table.replace(key, value, read) } else { None }
     }
 
     /// Plain data, whatever there was.
@@ -95,7 +103,22 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
             let done = self.kept(done(table.put_word(key.word(), to_word(value), When::Always)?))?;
             return done.replaced().map(from_word).transpose();
         }
-        self.with_key(key, |key| self.with_value(key, value, |value| self.replace_bytes(key, value)))
+        if K::FIXED.is_some()
+            && V::FIXED.is_some()
+            && let Some(old) = self.replace_plain(key, value, value_in::<V::Data>)
+        {
+            return old.map(V::of_data).ok_or_else(not_a_value::<V::Data>);
+        }
+        // In a place of its own: as in `get_anyhow`.
+        let mut old = None;
+        self.replace_anyhow(key, value, &mut old)?;
+        Ok(old)
+    }
+
+    #[inline(never)]
+    fn replace_anyhow<Q: Lookup<K> + ?Sized>(&self, key: &Q, value: &V, old: &mut Option<V>) -> Result<()> {
+        *old = self.with_key(key, |key| self.with_value(key, value, |value| self.replace_bytes(key, value)))?;
+        Ok(())
     }
 
     fn replace_bytes(&self, key: Bits<'_>, value: Bits<'_>) -> Result<Option<V>> {

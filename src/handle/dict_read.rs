@@ -5,7 +5,7 @@ use crate::handle::dict_bits::{Bits, Found, copy};
 use crate::handle::dict_codec::{DictItem, Lookup, from_word, is_inline, with_spare, word_bytes};
 use crate::handle::dict_store::{Store, Tables, bad_length, mixed};
 use crate::segment::handoff;
-use crate::segment::plain::{Full, Scratch};
+use crate::segment::plain::{Scratch, value_in};
 
 impl<K: DictItem, V: DictItem> Store<K, V> {
     /// The value of a key. Straight where it is found where it should be, without a call: how soon the processor begins the
@@ -19,10 +19,8 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
                 }
             }
             (Bits::Bytes(key), Tables::Records(table)) if V::FIXED.is_some() => {
-                let mut room = Scratch::<V::Data>::empty();
-                let full = table.straight(key, V::FIXED, |words, _| room.fill(words));
-                if let Some(value) = full.and_then(Full::value).and_then(V::of_data) {
-                    return Ok(Some(value));
+                if let Some(data) = table.straight(key, V::FIXED, |words, _| value_in(words)) {
+                    return Ok(V::of_data(data));
                 }
             }
             _ => {}
@@ -64,7 +62,12 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         // By what fits registers: nothing has to stand in memory for a call that is not made.
         match key {
             Bits::Word(key) => self.get_word_anyhow(key),
-            Bits::Bytes(key) => self.get_bytes_anyhow(key),
+            Bits::Bytes(key) => {
+                // In a place of its own: else what is found straight would be written there too, and moved from there.
+                let mut found = None;
+                self.get_bytes_anyhow(key, &mut found)?;
+                Ok(found)
+            }
         }
     }
 
@@ -76,12 +79,13 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
     }
 
     #[inline(never)]
-    fn get_bytes_anyhow(&self, key: &[u8]) -> Result<Option<V>> {
+    fn get_bytes_anyhow(&self, key: &[u8], into: &mut Option<V>) -> Result<()> {
         self.body.life()?;
         let Tables::Records(table) = &self.table else { return Err(mixed()) };
         let read = |words: &[_], len: usize| (V::copy_out(words, len.min(8 * words.len())), len);
         let found = table.get(key, read)?;
-        found.map(|(raw, len)| self.decode_raw(raw, len)).transpose()
+        *into = found.map(|(raw, len)| self.decode_raw(raw, len)).transpose()?;
+        Ok(())
     }
 
     /// Makes a value of what was copied out, which had so many bytes.

@@ -105,6 +105,36 @@ pub(in crate::segment) fn wide_out(words: &[AtomicU64], chunks: &mut [[MaybeUnin
     false
 }
 
+/// Two words, from a register that the compiler knows of: so it writes them where they are to be, and nowhere before.
+#[inline(always)]
+pub(in crate::segment) fn pair_out(words: &[AtomicU64; 2]) -> [MaybeUninit<u8>; 16] {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let pair: core::arch::x86_64::__m128i;
+        // SAFETY: 1. 16 bytes are read, of atomics, by a load whose halves are each whole. 2. Nothing is written but a register.
+        //         3. SSE2 is part of x86-64.
+        unsafe {
+            core::arch::asm!(
+                "movups {pair}, [{words}]",
+                words = in(reg) words.as_ptr(), pair = lateout(xmm_reg) pair,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        // SAFETY: 1. as many bytes, and any bytes are some.
+        unsafe { core::mem::transmute(pair) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let mut bytes = [MaybeUninit::uninit(); 16];
+        let (chunks, _) = bytes.as_chunks_mut::<8>();
+        chunks
+            .iter_mut()
+            .zip(words)
+            .for_each(|(chunk, word)| *chunk = word.load(Relaxed).to_ne_bytes().map(MaybeUninit::new));
+        bytes
+    }
+}
+
 /// # Safety
 ///
 /// 1. and 2. as of [`move_words`].

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)] // the bytes of a private copy, before they are known to be a value
 
 use crate::error::{Error, Result};
-use crate::segment::moves::{LONG, long_in, long_out, pairs_in, wide_in, wide_out};
+use crate::segment::moves::{LONG, long_in, long_out, pair_out, pairs_in, wide_in, wide_out};
 use crate::sync::{AtomicU64, Ordering};
 use core::mem::{MaybeUninit, size_of};
 use zerocopy::{Immutable, IntoBytes, TryFromBytes};
@@ -55,6 +55,9 @@ use zerocopy::{Immutable, IntoBytes, TryFromBytes};
 /// ```
 pub trait PlainData: TryFromBytes + IntoBytes + Immutable + Copy + 'static {}
 impl<T: TryFromBytes + IntoBytes + Immutable + Copy + 'static> PlainData for T {}
+
+/// The most bytes of a value that the processor's registers hold, which are 16 of 16 bytes.
+const IN_REGISTERS: usize = 256;
 
 /// Words that `bytes` bytes need.
 pub(crate) const fn words_for(bytes: usize) -> usize {
@@ -137,6 +140,18 @@ fn fill(words: &[AtomicU64], bytes: &mut [MaybeUninit<u8>]) {
     if let Some(word) = words.get(whole.len()) {
         let last = word.load(Ordering::Relaxed).to_ne_bytes();
         rest.iter_mut().zip(last).for_each(|(to, from)| *to = MaybeUninit::new(from));
+    }
+}
+
+/// As [`fill`], through registers that the compiler knows of.
+#[inline(always)]
+fn fill_by_pairs(words: &[AtomicU64], bytes: &mut [MaybeUninit<u8>]) {
+    let (pairs, _) = words.as_chunks::<2>();
+    let (whole, rest) = bytes.as_chunks_mut::<16>();
+    whole.iter_mut().zip(pairs).for_each(|(to, pair)| *to = pair_out(pair));
+    if let Some(words) = words.get(2 * whole.len()..) {
+        let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+        rest.iter_mut().zip(bytes).for_each(|(to, from)| *to = MaybeUninit::new(from));
     }
 }
 
@@ -287,6 +302,20 @@ impl<T: PlainData> Full<'_, T> {
     }
 }
 
+/// The value in `words`, if they are enough and it is one. One that fits the processor's registers is never in memory
+/// before it is where it is to be, however often it is moved on the way.
+#[inline(always)]
+pub(crate) fn value_in<T: PlainData>(words: &[AtomicU64]) -> Option<T> {
+    if size_of::<T>() > IN_REGISTERS {
+        return Scratch::empty().fill(words).and_then(Full::value);
+    }
+    let words = words.get(..words_for(size_of::<T>()))?;
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: 1. the bytes are ours. 2. Nothing is written there but bytes.
+    fill_by_pairs(words, unsafe { core::slice::from_raw_parts_mut(value.as_mut_ptr().cast(), size_of::<T>()) });
+    Full(&mut value).value()
+}
+
 #[cold]
 pub(crate) fn not_a_value<T>() -> Error {
     Error::corrupt(core::any::type_name::<T>(), "its bytes are no value of the type")
@@ -294,7 +323,7 @@ pub(crate) fn not_a_value<T>() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{copy_in, copy_in_record, copy_out, read_plain, words_for, write_plain};
+    use super::{copy_in, copy_in_record, copy_out, read_plain, value_in, words_for, write_plain};
     use crate::sync::{AtomicU64, Ordering::Relaxed};
 
     #[test]
@@ -311,6 +340,25 @@ mod tests {
                 assert!(back[len..].iter().all(|byte| *byte == 0), "filled up");
             }
         }
+    }
+
+    #[test]
+    fn values_of_every_size_come_out_of_as_many_words() {
+        fn comes_back<const N: usize>() {
+            let bytes: [u8; N] = core::array::from_fn(|i| (i % 251) as u8 + 1);
+            let words: Vec<_> = (0..words_for(N) + 1).map(|_| AtomicU64::new(u64::MAX)).collect();
+            copy_in(&words, &bytes);
+            assert_eq!(value_in::<[u8; N]>(&words), Some(bytes));
+            assert_eq!(value_in::<[u8; N]>(&words[..words_for(N)]), Some(bytes));
+            assert!(N == 0 || value_in::<[u8; N]>(&words[..words_for(N) - 1]).is_none());
+        }
+        macro_rules! come_back { ($($size:literal)*) => { $(comes_back::<$size>();)* }; }
+        come_back!(0 1 2 7 8 9 15 16 17 23 24 25 31 32 33 40 47 48 49 63 64 65 100 127 128 200 241 248 255 256 257 300 1000);
+        let words = [0, 1, 0, 1].map(|n: u64| AtomicU64::new(n * 0x0101_0101_0101_0101));
+        let bools = value_in::<[bool; 32]>(&words).unwrap();
+        assert!(bools.iter().enumerate().all(|(i, is)| *is == (i / 8 % 2 == 1)));
+        words[3].store(2 << 56, Relaxed);
+        assert!(value_in::<[bool; 32]>(&words).is_none() && value_in::<[bool; 31]>(&words).is_some());
     }
 
     #[test]

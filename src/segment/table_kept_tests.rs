@@ -35,7 +35,9 @@ fn a_kept_block_has_room_for_its_record_and_little_more() {
 
 /// As `Dict::set` does it.
 fn set(table: &Table<RecordLine>, key: &[u8], value: &[u8]) -> Put<()> {
-    if table.replace(key, value) { Put::Replaced(()) } else { table.put(key, value, When::Always, None).unwrap() }
+    table
+        .replace(key, value, |_| Put::Replaced(()))
+        .unwrap_or_else(|| table.put(key, value, When::Always, None).unwrap())
 }
 
 #[test]

@@ -66,10 +66,10 @@ impl<'a> When<&'a [u8]> {
 }
 
 impl Table<RecordLine> {
-    /// Gives a key a value if it has one and nothing is unusual. False: nothing was done.
+    /// Gives a key a value if it has one of this size and nothing is unusual. What `read` makes of the old one; `None`: nothing was done.
     #[inline(always)]
-    pub(crate) fn replace(&self, key: &[u8], value: &[u8]) -> bool {
-        self.replace_straight((key, self.inner().shelf.hash.usual_bytes(key)), value, false)
+    pub(crate) fn replace<R>(&self, key: &[u8], value: &[u8], read: impl FnOnce(&[AtomicU64]) -> R) -> Option<R> {
+        self.replace_straight((key, self.inner().shelf.hash.usual_bytes(key)), value, false, read)
     }
 
     /// Gives a key a value, under a condition. The bytes of the value that stood there, or stands there and was not as it
@@ -107,49 +107,53 @@ impl Table<RecordLine> {
     /// As [`put`](Self::put) without a condition, of a key that was [prepared](Self::prepare).
     #[inline(always)]
     pub(crate) fn set_prepared(&self, key: (&[u8], u64), value: &[u8]) -> Result<Put<()>> {
-        match self.replace_straight(key, value, true) {
-            true => Ok(Put::Replaced(())),
-            false => self.put(key.0, value, When::Always, None),
+        match self.replace_straight(key, value, true, |_| ()) {
+            Some(()) => Ok(Put::Replaced(())),
+            None => self.put(key.0, value, When::Always, None),
         }
     }
 
     /// Replaces what is in one of the first buckets of a dictionary without a bound, hashed in the usual way, by the block that
-    /// the desk keeps: so few stores that the processor is at the next operation while this one's lines come. False: nothing
+    /// the desk keeps: so few stores that the processor is at the next operation while this one's lines come. `None`: nothing
     /// was done, because it is not that usual.
     #[inline(always)]
-    fn replace_straight(&self, (key, hash): (&[u8], u64), value: &[u8], is_prepared: bool) -> bool {
+    fn replace_straight<R>(
+        &self,
+        (key, hash): (&[u8], u64),
+        value: &[u8],
+        is_prepared: bool,
+        read: impl FnOnce(&[AtomicU64]) -> R,
+    ) -> Option<R> {
         let inner = self.inner();
         let words = Record::words(key.len(), value.len());
-        let Some((guess, line)) = inner.shelf.straight(hash).filter(|_| !inner.body.is_over() && is_small(words))
-        else {
-            return false;
-        };
+        let (guess, line) = inner.shelf.straight(hash).filter(|_| !inner.body.is_over() && is_small(words))?;
         if !is_prepared {
             access::prefetch(core::slice::from_ref(line), 0);
         }
-        let Some(own) = inner.desks.own(&inner.shelf.desks) else { return false };
-        let Some(unit) = own.kept_for(words) else { return false };
+        let own = inner.desks.own(&inner.shelf.desks)?;
+        let unit = own.kept_for(words)?;
         // Not near: another process made the pages that it lies in.
-        let Some(block) = inner.shelf.words_near(unit, words) else { return false };
-        let Some(word) = look_guessed(guess, line, inner.shelf.bits) else { return false };
-        let Some(slot) = first_slot(line, hash, word) else { return false };
+        let block = inner.shelf.words_near(unit, words)?;
+        let word = look_guessed(guess, line, inner.shelf.bits)?;
+        let slot = first_slot(line, hash, word)?;
         if !is_prepared {
             // Its key is compared, and the next record is written there. What stands there behind the lock may be another.
             inner.shelf.prefetch_unit(line.follow(slot), (8 * words).min(NEAR));
         }
         // Behind what is asked for: the processor has room for few stores.
         Record::write(block, key, value);
-        let Some(locked) = lock_looked(&inner.body, inner.shelf.number_of(line), line, word) else { return false };
+        let locked = lock_looked(&inner.body, inner.shelf.number_of(line), line, word)?;
         let standing = inner.standing();
         let machine = inner.shelf.machine(&standing);
         // The header is as it was, so there is an entry in this slot. Which, is known from its key.
-        let (stands, lengths) = (line.follow(slot), Record::lengths(key.len(), value.len()));
-        if inner.shelf.lengths_near(stands, key) != Some(lengths) {
+        let stands = line.follow(slot);
+        let Some((old, _)) = inner.shelf.value_near(stands, key, Some(value.len())).filter(|_| stands != 0) else {
             machine.unlock(locked);
-            return false;
-        }
+            return None;
+        };
         machine.exchange(own.desk, locked, &Slot { line, link: 0, slot }, (stands, unit), RecordLine::refer);
-        true
+        // Nobody writes there but this thread, by its next exchange.
+        Some(read(old))
     }
 
     /// The usual way of what may also be an insertion, or have a condition. `may_insert`: whether there may be none; `expects`:

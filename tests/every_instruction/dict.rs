@@ -324,6 +324,9 @@ operations! {
     dict_plain_replace: plains_with_key,
         |plains| { let plains = sat_at_plains(plains); begin(); plains.set(&plain_key(KEY), &Plain([2; 9])).unwrap(); end() },
         |plains, killed| plains_had(plains, killed, Some(1), Some(2));
+    dict_plain_insert_again: plains_with_key,
+        |plains| { let plains = sat_at_plains(plains); begin(); let old = plains.insert(&plain_key(KEY), &Plain([2; 9])).unwrap(); end(); assert_eq!(old.map(|Plain(old)| old), Some([1; 9])) },
+        |plains, killed| plains_had(plains, killed, Some(1), Some(2));
     dict_plain_remove: plains_with_key,
         |plains| { let plains = sat_at_plains(plains); begin(); plains.remove(&plain_key(KEY)).unwrap(); end() },
         |plains, killed| plains_had(plains, killed, Some(1), None);
