@@ -10,6 +10,8 @@ use crate::segment::name::Name;
 use crate::segment::open::Segment;
 use core::marker::PhantomData;
 
+/// Entries that there is room for, unless said otherwise.
+const CAPACITY: usize = 16;
 /// Memory that a dictionary in a segment of its own may take, unless said otherwise.
 const MEMORY: u64 = 1 << 30;
 /// What is taken of it at first.
@@ -35,7 +37,7 @@ pub enum Hash {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct DictOptions<K, V> {
-    capacity: usize,
+    capacity: Option<usize>,
     limit: usize,
     hash: Hash,
     memory_bytes: u64,
@@ -58,13 +60,14 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
 
 impl<K: DictItem, V: DictItem> DictOptions<K, V> {
     pub(crate) fn usual() -> Self {
-        Self { capacity: 16, limit: 0, hash: Hash::Fast, memory_bytes: MEMORY, _types: PhantomData }
+        Self { capacity: None, limit: 0, hash: Hash::Fast, memory_bytes: MEMORY, _types: PhantomData }
     }
 
     /// For how many entries there is to be room from the start: 16 unless said. It grows by itself; this
-    /// saves the work of it.
+    /// saves the work of it, and where their size is known, as it is of numbers and plain data, has memory for all of them taken at once, as far as
+    /// the segment has not as much free already.
     pub fn capacity(mut self, entries: usize) -> Self {
-        self.capacity = entries;
+        self.capacity = Some(entries);
         self
     }
 
@@ -86,7 +89,7 @@ impl<K: DictItem, V: DictItem> DictOptions<K, V> {
         self
     }
 
-    /// How many bytes of memory table and records may take in all: 1 GiB unless said, of which 64 KiB are taken at first. A
+    /// How many bytes of memory table and records may take in all: 1 GiB unless said, of which 64 KiB are taken at first, or what a [capacity](Self::capacity) wants. A
     /// dictionary in a segment with others shares the segment's memory, and this says nothing.
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.memory_bytes = bytes;
@@ -121,7 +124,8 @@ impl<K: DictItem, V: DictItem> DictOptions<K, V> {
     }
 
     pub(crate) fn made(self, place: Place<'_>) -> Result<Dict<K, V>> {
-        for (what, entries) in [("room for", self.capacity), ("at most", self.limit)] {
+        let capacity = self.capacity.unwrap_or(CAPACITY);
+        for (what, entries) in [("room for", capacity), ("at most", self.limit)] {
             if entries > ENTRIES_MAX {
                 let most = format!("there can be {ENTRIES_MAX}");
                 return Err(Error::invalid(format!("a Dict with {what} {entries} entries"), most));
@@ -133,9 +137,13 @@ impl<K: DictItem, V: DictItem> DictOptions<K, V> {
         };
         // Too little for the table itself would be no dictionary at all.
         let memory = [self.memory_bytes.max(MEMORY_FIRST), MEMORY_FIRST];
-        let entries = [self.capacity, self.limit].map(|entries| entries as u64);
+        let entries = [capacity, self.limit].map(|entries| entries as u64);
         let blueprint = dict_store::blueprint::<K, V>(hash, entries, memory, place.rows());
         let made = object::make(place, &blueprint, |made: &Dict<K, V>| made.store.fill())?;
+        if let Some(wanted) = self.capacity {
+            let most = if self.limit == 0 { usize::MAX } else { self.limit };
+            made.store.make_room(wanted.min(most) as u64);
+        }
         // Its secrets are written now: a handle reads them once.
         Dict::over(made.store.body.clone())
     }

@@ -16,6 +16,7 @@ use crate::segment::layout::ObjectKind;
 use crate::segment::pending::{self, Pending, STRIPES};
 use crate::segment::table::Table;
 use crate::segment::table_plan::{Bucket, TableOptions, TablePlan};
+use crate::segment::table_record::Record;
 use core::marker::PhantomData;
 
 pub(crate) const WHAT: &str = "the dictionary";
@@ -84,6 +85,15 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         match &self.table {
             Tables::Words(table) => table.fill(),
             Tables::Records(table) => table.fill(),
+        }
+    }
+
+    /// Has memory made for so many entries, where it is known how large they are. A hint.
+    pub(crate) fn make_room(&self, entries: u64) {
+        match (&self.table, K::FIXED, V::FIXED) {
+            (Tables::Words(table), ..) => table.make_room(entries, 0),
+            (Tables::Records(table), Some(key), Some(value)) => table.make_room(entries, 8 * Record::words(key, value)),
+            (Tables::Records(_), ..) => {}
         }
     }
 

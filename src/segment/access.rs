@@ -114,6 +114,11 @@ impl Region {
         self.mapping.populate(before + range.start..before + range.end);
     }
 
+    /// The mapping that this is the memory of.
+    pub(crate) fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
     /// The struct of atomics at `offset`, resolved once and for all.
     pub(crate) fn placed<T: Shared>(&self, offset: u64) -> Result<Placed<T>> {
         Ok(Placed { at: NonNull::from(self.place::<T>(offset)?), _keeps: Arc::clone(&self.mapping) })
@@ -301,7 +306,7 @@ pub(crate) fn index_of<T>(all: &[T], element: &T) -> usize {
 }
 
 /// Asks the processor to bring `slice[index]` nearer, if there is such an element. Its own prefetcher stops at
-/// the end of a page of 4 KiB, and segments rarely have larger ones.
+/// the end of each 4 KiB.
 #[inline(always)]
 pub(crate) fn prefetch<T: Shared>(slice: &[T], index: usize) {
     if let Some(element) = slice.get(index) {

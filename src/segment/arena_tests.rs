@@ -72,6 +72,29 @@ fn memory_for_a_large_block_is_made_in_parts() {
 }
 
 #[test]
+fn what_room_was_made_for_needs_no_more_memory() {
+    for (blocks, bytes) in [(20_000, 280), (3000, 1000), (700, 8192), (40, 100_000)] {
+        let segment = segment(64 << 20);
+        let arena = arena(&segment);
+        let before = arena.growth().refresh().unwrap();
+        arena.make_room(blocks, bytes);
+        let made = arena.growth().refresh().unwrap();
+        // What it is for, a block's word, what is left of a run, and a step.
+        let most = before + 64 + blocks * (bytes + bytes / 8 + 64) / PAGE;
+        assert!((blocks * bytes / PAGE..most).contains(&made), "{blocks} of {bytes}: {before}, {made}");
+        for _ in 0..blocks {
+            keep(&segment, bytes).unwrap();
+        }
+        assert_eq!(arena.growth().refresh().unwrap(), made, "{blocks} of {bytes}");
+    }
+    // Little comes by itself.
+    let segment = segment(64 << 20);
+    let before = arena(&segment).growth().refresh().unwrap();
+    arena(&segment).make_room(16, 280);
+    assert_eq!(arena(&segment).growth().refresh().unwrap(), before);
+}
+
+#[test]
 fn a_dropped_block_is_the_next_one() {
     let segment = segment(1 << 20);
     let (arena, life) = (arena(&segment), segment.attachment());

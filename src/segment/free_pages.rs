@@ -19,6 +19,9 @@ const HOPS: Hops = Hops(64);
 /// How far a part of the way round goes: a part each time the lock is held.
 const PART: Hops = Hops(1024);
 
+/// The least pages that are made for many blocks at once: less comes by itself.
+const WORTH_MAKING: u64 = 256;
+
 /// Where free pages are looked for.
 #[derive(Clone, Copy)]
 pub(in crate::segment) enum Where {
@@ -117,6 +120,16 @@ impl Arena {
         if missing > 0 {
             let now = self.growth.committed();
             let _ = self.growth.grow((now + missing.min(part.div_ceil(PAGE))).min(self.growth.pages_max()));
+        }
+    }
+
+    /// Makes the memory that so many blocks of so many bytes will want, as [`make_ahead`](Self::make_ahead), if it is worth it.
+    #[cold]
+    pub(crate) fn make_room(&self, blocks: u64, bytes: u64) {
+        let pages = spans::pages_for(blocks, bytes);
+        if pages >= WORTH_MAKING {
+            let bytes = pages.saturating_mul(PAGE) - PAGE;
+            self.make_ahead(bytes, bytes);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::segment::access::{Placed, Region, Shared, Window};
 use crate::segment::layout::{ArenaHeader, HANDS_PER_ROW, PAGE, Plan};
 use crate::sync::AtomicU64;
 use crate::sys::backing;
+use crate::sys::mapping::LARGE;
 use core::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use std::sync::Arc;
 /// Pages by which a file grows at least: as many as an operation may pay for without being noticed, since reserving
 /// and mapping them takes 20 to 70 microseconds for each 128 KiB.
 const STEP: u64 = 64;
+/// Bytes of pages from which on it grows by large ones, where they are quick: a thirtieth more, at most.
+const LARGE_FROM: u64 = 64 << 20;
 
 /// The growing part of a segment, as one process sees it.
 pub(crate) struct Growth {
@@ -129,7 +132,7 @@ impl Growth {
             }
             .into());
         }
-        let step = pages.next_multiple_of(STEP).min(self.plan.pages_max);
+        let step = self.step(now, pages);
         // Where a whole step is not to be had, what is needed may be.
         self.reserve(now, step).or_else(|_| self.reserve(now, pages))?;
         let backed = self.refresh()?;
@@ -140,10 +143,23 @@ impl Growth {
         Ok(backed)
     }
 
+    /// How many pages there are to be, of which `pages` are needed: a step more than there are, or large pages as wholes.
+    fn step(&self, now: u64, pages: u64) -> u64 {
+        let (plan, small) = (&self.plan, pages.next_multiple_of(STEP));
+        if now * PAGE < LARGE_FROM || !self.region.mapping().has_quick_pages() {
+            return small.min(plan.pages_max);
+        }
+        let to_border = |pages| (plan.len_with(pages).next_multiple_of(LARGE) - plan.pages) / PAGE;
+        let border = to_border(now);
+        let step = if pages <= border { small.min(border) } else { to_border(pages) };
+        step.min(plan.pages_max)
+    }
+
     fn reserve(&self, from: u64, to: u64) -> Result<()> {
         let plan = &self.plan;
         let table = plan.backed_with(from)..plan.backed_with(to);
-        backing::reserve(self.fd.as_fd(), &[table, plan.len_with(from)..plan.len_with(to)])
+        let ranges = [table, plan.len_with(from)..plan.len_with(to)];
+        backing::reserve(self.fd.as_fd(), &ranges, Some(self.region.mapping()))
     }
 
     /// The words of the pages that this process knows to be backed.
@@ -226,7 +242,7 @@ impl fmt::Debug for Growth {
 
 #[cfg(test)]
 mod tests {
-    use super::{Growth, PAGE};
+    use super::{Growth, LARGE, LARGE_FROM, PAGE, STEP};
     use crate::segment::header::Spec;
     use crate::segment::open::Segment;
     use crate::sync::{AtomicU64, Ordering};
@@ -259,12 +275,40 @@ mod tests {
     }
 
     #[test]
+    fn a_large_one_grows_to_where_large_pages_end_and_a_small_one_does_not() {
+        let segment = Segment::made_as(&Spec::arena(256 << 20)).unwrap();
+        let (growth, plan) = (growth(&segment), &segment.attachment().header().plan);
+        let from = LARGE_FROM / PAGE;
+        let mut grown = growth.grow(from - 1).unwrap();
+        assert_eq!(grown, from);
+        let is_at_border = |pages| plan.len_with(pages).is_multiple_of(LARGE);
+        // By small steps up to where one begins.
+        for _ in 0..LARGE / PAGE / STEP {
+            let next = growth.grow(grown + 1).unwrap();
+            assert!(next <= grown + STEP || is_at_border(grown) && next == grown + LARGE / PAGE, "{grown}, {next}");
+            grown = next;
+            if is_at_border(grown) && growth.region.mapping().has_quick_pages() {
+                let next = growth.grow(grown + 1).unwrap();
+                assert_eq!(next, grown + LARGE / PAGE);
+                grown = next;
+            }
+        }
+        // All of it is memory, and zero.
+        assert!(segment.committed_len().unwrap() >= grown * PAGE);
+        let words = growth.places::<AtomicU64>(0, grown * PAGE / 8).unwrap();
+        assert!(words.iter().step_by(PAGE as usize / 8).all(|word| word.load(Ordering::Relaxed) == 0));
+        // To its end, and not beyond.
+        assert_eq!(growth.grow(growth.pages_max()).unwrap(), growth.pages_max());
+        assert_eq!(segment.len(), segment.len_max());
+    }
+
+    #[test]
     fn what_another_process_added_is_seen_when_it_is_needed() {
         let segment = Segment::made_as(&Spec::arena(1 << 30)).unwrap();
         let (growth, plan) = (growth(&segment), &segment.attachment().header().plan);
         assert_eq!(growth.committed(), 256);
         let ranges = [plan.backed_with(256)..plan.backed_with(600), plan.len_with(256)..plan.len_with(600)];
-        backing::reserve(segment.as_fd(), &ranges).unwrap();
+        backing::reserve(segment.as_fd(), &ranges, None).unwrap();
         assert_eq!(growth.table().len(), 256);
         assert!(growth.part(599 * PAGE, PAGE).is_ok());
         assert_eq!((growth.table().len(), segment.len()), (600, plan.len_with(600)));

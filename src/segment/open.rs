@@ -48,7 +48,7 @@ pub struct Segment {
 
 impl Segment {
     /// A new segment without a name, for objects that take up to `bytes` bytes together. Memory is reserved as it
-    /// is needed, in steps of 1 MiB.
+    /// is needed, in steps of 256 KiB, and of 2 MiB beyond 64 MiB.
     ///
     /// # Errors
     ///
@@ -66,7 +66,8 @@ impl Segment {
 
     pub(crate) fn made_with(spec: &Spec, memory: MemoryWish) -> Result<Self> {
         let header = Header::new(spec, liveness::random_16(), liveness::boot_id())?;
-        let shared = backing::create_sealed(&header.backed(header.len), header.to_raw().as_bytes())?;
+        let shared =
+            backing::create_sealed(&header.backed(header.len), header.to_raw().as_bytes(), memory.has_large())?;
         let facts = backing::facts(shared.as_fd())?;
         Self::attach(Found { shared, own: None, facts, header, path: None, memory })
     }

@@ -85,6 +85,14 @@ pub(crate) fn whole_pages(bytes: u64) -> Option<u32> {
     u32::try_from(bytes.checked_add(128)?.div_ceil(PAGE)).ok()
 }
 
+/// Pages that so many blocks of so many bytes need, one behind the other.
+pub(crate) fn pages_for(blocks: u64, bytes: u64) -> u64 {
+    let cut = if bytes <= SMALL_MAX { Cut::usual(class_of(bytes)) } else { None };
+    let (count, pages) =
+        cut.map_or((1, whole_pages(bytes).unwrap_or(u32::MAX).into()), |cut| (cut.count.into(), cut.pages.into()));
+    blocks.div_ceil(count).saturating_mul(pages)
+}
+
 /// How a run is cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(align(32))]

@@ -122,6 +122,17 @@ impl<L: Kept> Table<L> {
         Ok(())
     }
 
+    /// Has memory made for what `entries` entries need beside the first buckets. `record`: bytes of each, where they are records.
+    /// A hint: what is not to be had now may be had later.
+    pub(crate) fn make_room(&self, entries: u64, record: u64) {
+        let Some(arena) = self.0.arena().ok().filter(|arena| record <= arena.usage_max()) else { return };
+        match self.0.shelf.plan.bucket {
+            // One in 14 stands in a line of its own behind a full bucket.
+            Bucket::Words => arena.make_room(entries / 14, LINE),
+            Bucket::Records => arena.make_room(entries, record),
+        }
+    }
+
     /// The table at the start of this body, whose object's shape is the table's.
     pub(crate) fn attach(body: Body, bucket: Bucket) -> Result<Self> {
         let bad = || bad_shape(ObjectKind::Dict, body.shape());

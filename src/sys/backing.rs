@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::sys::fork::PerProcess;
+use crate::sys::mapping::{LARGE, Mapping};
 use core::ops::Range;
 use rustix::fs::{self, FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::{Errno, retry_on_intr};
@@ -49,20 +50,24 @@ const GROUP_MAX: &str = "/sys/fs/cgroup/memory.max";
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::SEAL);
 
 /// A new memfd, mode 0600, filled as [`fill`] does and sealed.
-pub(crate) fn create_sealed(ranges: &[Range<u64>], head: &[u8]) -> Result<OwnedFd> {
+pub(crate) fn create_sealed(ranges: &[Range<u64>], head: &[u8], has_large: bool) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = fs::memfd_create("mutirao", flags | MemfdFlags::NOEXEC_SEAL)
         .or_else(|_| fs::memfd_create("mutirao", flags)) // kernels before 6.3
         .map_err(|e| Error::io("making a memfd", e))?;
     fs::fchmod(&fd, Mode::RUSR | Mode::WUSR).map_err(|e| Error::io("setting the mode of a memfd", e))?;
-    fill(fd.as_fd(), ranges, head)?;
+    fill(fd.as_fd(), ranges, head, has_large)?;
     fs::fcntl_add_seals(&fd, SEALS).map_err(|e| Error::io("sealing the segment", e))?;
     Ok(fd)
 }
 
-/// Reserves these ranges of an empty file, zero but for its first bytes, `head`. It ends where the last of them ends.
-pub(crate) fn fill(fd: BorrowedFd<'_>, ranges: &[Range<u64>], head: &[u8]) -> Result<()> {
-    reserve(fd, ranges)?;
+/// Reserves these ranges of an empty file, zero but for its first bytes, `head`. It ends where the last of them ends. With
+/// large pages, where it `has_large` ones and whole ones are reserved.
+pub(crate) fn fill(fd: BorrowedFd<'_>, ranges: &[Range<u64>], head: &[u8], has_large: bool) -> Result<()> {
+    let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+    // A hint: what can not be mapped here is reserved all the same.
+    let mapping = if has_large && end >= LARGE { Mapping::new(fd, end).ok() } else { None };
+    reserve(fd, ranges, mapping.as_ref())?;
     match retry_on_intr(|| rustix::io::pwrite(fd, head, 0)) {
         Ok(n) if n == head.len() => Ok(()),
         // Its memory is reserved, so nothing can be short.
@@ -83,8 +88,8 @@ pub(crate) fn is_in_group(group: u32) -> bool {
 }
 
 /// Reserves memory for these ranges of the file, which may be reserved already, and makes it longer where they
-/// end behind its end.
-pub(crate) fn reserve(fd: BorrowedFd<'_>, ranges: &[Range<u64>]) -> Result<()> {
+/// end behind its end. In large pages, if a mapping of the file is given that has some, whose ranges nobody uses yet.
+pub(crate) fn reserve(fd: BorrowedFd<'_>, ranges: &[Range<u64>], mapping: Option<&Mapping>) -> Result<()> {
     let needed = ranges.iter().map(|range| range.end.saturating_sub(range.start)).fold(0, u64::saturating_add);
     let available = if is_surely_there(needed) { u64::MAX } else { available_memory() };
     let no_memory = |available| Kind::OutOfMemory {
@@ -102,11 +107,16 @@ pub(crate) fn reserve(fd: BorrowedFd<'_>, ranges: &[Range<u64>]) -> Result<()> {
     if ranges.iter().any(|range| !range.is_empty() && range.end > limit) {
         return Err(no_memory(limit).into());
     }
+    // Large pages are taken one by one, and are not given back if the last ones are not to be had.
+    let free = free_in_file_system(fd);
     for range in ranges.iter().filter(|range| !range.is_empty()) {
+        if let Some(mapping) = mapping.filter(|_| needed <= free) {
+            mapping.make_large(fd, range);
+        }
         match fs::fallocate(fd, FallocateFlags::empty(), range.start, range.end - range.start) {
             Ok(()) => {}
             Err(Errno::NOSPC | Errno::NOMEM | Errno::FBIG | Errno::INVAL) => {
-                return Err(no_memory(available_memory().min(free_in_file_system(fd))).into());
+                return Err(no_memory(available_memory().min(free)).into());
             }
             Err(e) => return Err(Error::io("reserving the segment's memory", e)),
         }

@@ -56,7 +56,7 @@ pub(crate) fn reserved_len(fd: &OwnedFd) -> Result<u64> {
         return Err(Kind::WouldBlock { what: "mapping memory whose maker has given it no size yet" }.into());
     }
     if facts.committed < facts.len {
-        backing::reserve(fd.as_fd(), core::slice::from_ref(&(0..facts.len)))?;
+        backing::reserve(fd.as_fd(), core::slice::from_ref(&(0..facts.len)), None)?;
     }
     Ok(facts.len)
 }

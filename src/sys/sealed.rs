@@ -41,7 +41,7 @@ impl Draft {
         if end > self.reserved {
             let step = self.reserved.clamp(1 << 20, STEP_BYTES_MAX).max(end - self.reserved);
             let wanted: Range<u64> = self.reserved..self.reserved + step;
-            backing::reserve(self.file.as_fd(), &[wanted])?;
+            backing::reserve(self.file.as_fd(), &[wanted], None)?;
             self.reserved += step;
         }
         self.file.write_all_at(bytes, self.len).map_err(|error| Error::io("writing what is to be sent", error))?;
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn more_than_there_is_is_an_error() {
         let draft = Draft::new().unwrap();
-        let error = backing::reserve(draft.file.as_fd(), core::slice::from_ref(&(0..1 << 50))).unwrap_err();
+        let error = backing::reserve(draft.file.as_fd(), core::slice::from_ref(&(0..1 << 50)), None).unwrap_err();
         assert!(error.is_out_of_memory(), "{error}");
     }
 }

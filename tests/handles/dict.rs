@@ -246,6 +246,32 @@ fn a_cache_forgets_what_was_not_read() {
 }
 
 #[test]
+fn what_there_is_room_for_from_the_start_takes_no_more_memory() {
+    type Record = Plain<[u64; 32]>;
+    let segment = Segment::anonymous(256 << 20).unwrap();
+    let records = Dict::<Plain<[u64; 2]>, Record>::options().capacity(100_000).create_in(&segment).unwrap();
+    let made = segment.committed_len().unwrap();
+    assert!((100_000 * 280..100_000 * 330).contains(&made), "{made} bytes");
+    for i in 0..100_000 {
+        records.set(&Plain([i, i]), &Plain([i; 32])).unwrap();
+    }
+    assert_eq!(segment.committed_len().unwrap(), made);
+    // Who says nothing of entries gets little, however large they are; and who forgets the fifth has room for four.
+    type Large = Plain<[u64; 8192]>;
+    let usual = Segment::anonymous(256 << 20).unwrap();
+    let before = usual.committed_len().unwrap();
+    let _few = Dict::<u32, Large>::options().create_in(&usual).unwrap();
+    assert_eq!(usual.committed_len().unwrap(), before);
+    let _four = Dict::<u32, Large>::options().limit(4).capacity(1000).create_in(&usual).unwrap();
+    assert_eq!(usual.committed_len().unwrap(), before);
+    // More than there can be is a wish: the table is there, and grows as far as it can.
+    let small = Segment::anonymous(16 << 20).unwrap();
+    let many = Dict::<u32, Record>::options().capacity(200_000).create_in(&small).unwrap();
+    assert!(many.insert_new(&1, &Plain([1; 32])).unwrap());
+    assert!(small.committed_len().unwrap() <= small.len_max());
+}
+
+#[test]
 fn memory_of_what_was_removed_is_used_again() {
     let dict = Dict::<String, Vec<u8>>::options().memory_bytes(4 << 20).create().unwrap();
     for round in 0..30_u8 {

@@ -289,6 +289,24 @@ fn a_full_file_system_is_an_error_with_two_numbers() {
 }
 
 #[test]
+fn growth_that_fails_leaves_a_file_system_to_others() {
+    let dir = Dir::new("large");
+    let Some(small) = Small::new(&dir, "40m") else { return };
+    let options = Segment::options().directory(small.path());
+    let shop = options.create("shop", 100 << 20).unwrap();
+    let before = shop.committed_len().unwrap();
+    let error = mutirao::Array::<u64>::create(&shop, "large", 8 << 20).unwrap_err();
+    assert!(error.is_out_of_memory(), "{error}");
+    // A hint that can not be had is none.
+    let plain = mutirao::Dict::<u32, mutirao::Plain<[u64; 64]>>::options().capacity(150_000).create_in(&shop).unwrap();
+    assert!(plain.insert_new(&1, &mutirao::Plain([1; 64])).unwrap());
+    assert!(shop.committed_len().unwrap() < before + (8 << 20), "{}", shop.committed_len().unwrap());
+    options.clone().first(20 << 20).create("second", 100 << 20).unwrap();
+    // What fits is had, in pages of whatever size.
+    assert!(mutirao::Array::<u64>::create(&shop, "fits", 3 << 20).unwrap().get((3 << 20) - 1).is_ok());
+}
+
+#[test]
 fn a_limit_of_file_sizes_is_an_error_and_no_signal() {
     let dir = Dir::new("limit");
     let make = |path: PathBuf| {
