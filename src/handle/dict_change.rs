@@ -136,7 +136,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
     /// The value that stands there, or this one, now stored.
     pub(crate) fn get_or_put(&self, key: Bits<'_>, value: V) -> Result<V> {
         for _ in 0..ROUNDS {
-            if let Some(value) = self.store.get(key)? {
+            if let Some(value) = self.store.look(key)? {
                 return Ok(value);
             }
             if self.exchange(key, None, Some(&value))? {

@@ -48,6 +48,11 @@ pub(crate) mod sealed {
         fn word(&self) -> u64;
         /// The bytes, at most `limit`, its own or in `spare`.
         fn bytes<'a>(&'a self, limit: usize, spare: &'a mut Vec<u8>) -> Result<&'a [u8]>;
+        /// Those behind the length, where the bytes are a length and nothing but those.
+        #[inline(always)]
+        fn text(&self) -> Option<&[u8]> {
+            None
+        }
     }
 }
 
@@ -61,6 +66,21 @@ impl<K: DictItem> sealed::AsKey<K> for K {
     fn bytes<'a>(&'a self, limit: usize, spare: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         to_bytes(self, limit, spare, "a key")
     }
+
+    #[inline(always)]
+    fn text(&self) -> Option<&[u8]> {
+        text_of(self)
+    }
+}
+
+/// The bytes behind the length, of what the codec encodes as a length and those.
+#[inline(always)]
+pub(crate) fn text_of<T: 'static>(item: &T) -> Option<&[u8]> {
+    let item: &dyn Any = item;
+    if let Some(text) = item.downcast_ref::<String>() {
+        return Some(text.as_bytes());
+    }
+    item.downcast_ref::<Vec<u8>>().map(Vec::as_slice)
 }
 
 /// What is never a word, because what it stands for owns memory.
@@ -80,14 +100,33 @@ macro_rules! borrowed {
     (@view $self:ident $(, $param:ident)?) => { $self };
 }
 borrowed! {
-    str => String;
-    str => Box<str>;
     Path => PathBuf;
     [T] => Vec<T>, T;
     [T] => Box<[T]>, T;
     [T; N] => Vec<T>, T, N;
     [T; N] => Box<[T]>, T, N;
 }
+
+/// As [`borrowed`], of text.
+macro_rules! text {
+    ($($key:ty)*) => { $(
+        impl sealed::AsKey<$key> for str {
+            fn word(&self) -> u64 {
+                0
+            }
+
+            fn bytes<'a>(&'a self, limit: usize, spare: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+                borrowed_bytes(self, limit, spare)
+            }
+
+            #[inline(always)]
+            fn text(&self) -> Option<&[u8]> {
+                Some(self.as_bytes())
+            }
+        }
+    )* };
+}
+text!(String Box<str>);
 
 impl sealed::AsKey<Bytes> for [u8] {
     fn word(&self) -> u64 {
@@ -151,7 +190,7 @@ pub(crate) fn with_spare<R>(f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
 /// The types whose values are words, beside plain data of at most 8 bytes.
 macro_rules! words {
     ($($name:ident)*) => {
-        fn is_number<T: 'static>() -> bool {
+        pub(crate) fn is_number<T: 'static>() -> bool {
             let this = TypeId::of::<T>();
             $(this == TypeId::of::<$name>())||*
         }
@@ -163,6 +202,28 @@ macro_rules! words {
                 return bits64_of(number);
             })*
             0
+        }
+
+        /// Encodes a number as the codec does. How many bytes that are.
+        #[inline]
+        pub(crate) fn number_to_bytes<T: 'static>(item: &T, bytes: &mut [u8]) -> Option<usize> {
+            let item: &dyn Any = item;
+            $(if let Some(number) = item.downcast_ref::<$name>() {
+                return postcard::to_slice(number, bytes).ok().map(|bytes| bytes.len());
+            })*
+            None
+        }
+
+        /// The number that is encoded so, and nothing else. `None`: the codec knows.
+        #[inline]
+        pub(crate) fn number_from_bytes<T: 'static>(bytes: &[u8]) -> Option<T> {
+            let mut made: Option<T> = None;
+            let place: &mut dyn Any = &mut made;
+            $(if let Some(place) = place.downcast_mut::<Option<$name>>() {
+                *place = Some(postcard::take_from_bytes(bytes).ok().filter(|(_, rest)| rest.is_empty())?.0);
+                return made;
+            })*
+            made
         }
 
         #[inline(always)]

@@ -126,7 +126,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
         deadline: Deadline,
         compute: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, E> {
-        if let Some(value) = self.store.get(key)? {
+        if let Some(value) = self.store.look(key)? {
             return Ok(value);
         }
         let computing = match self.wait_or_claim(key, deadline)? {
@@ -134,7 +134,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
             Turn::Mine(computing) => computing,
         };
         // Somebody may have been faster: between the look and the claim, or before it died.
-        if let Some(value) = self.store.get(key)? {
+        if let Some(value) = self.store.look(key)? {
             return Ok(value);
         }
         let value = compute()?;
@@ -163,7 +163,7 @@ impl<K: DictItem, V: DictItem> Dict<K, V> {
                 computing(|mine| mine.push(what));
                 return Ok(Turn::Mine(Computing { stripe, ticket, life, what }));
             }
-            if let Some(value) = self.store.get(key)? {
+            if let Some(value) = self.store.look(key)? {
                 return Ok(Turn::There(value));
             }
         }

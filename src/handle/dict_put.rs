@@ -6,7 +6,6 @@ use crate::handle::dict_bits::{Bits, Done, If, done};
 use crate::handle::dict_codec::{DictItem, Lookup, from_word, is_any_word, is_inline, to_bytes, to_word, with_spare};
 use crate::handle::dict_store::{Store, Tables, mixed};
 use crate::raw::table_line::PairLine;
-use crate::segment::handoff;
 use crate::segment::plain::{not_a_value, value_in};
 use crate::segment::table::{Table, When};
 use crate::sync::AtomicU64;
@@ -60,7 +59,19 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
                 when => self.put_plain(key, value, when),
             };
         }
-        self.with_key(key, |key| self.with_value(key, value, |value| self.put(key, value, when)))
+        self.with_key(key, |key| self.with_value(key, value, |value| self.put_encoded(key, value, when)))
+    }
+
+    /// As [`put`](Self::put), straight if it takes the place of as many bytes.
+    #[inline(always)]
+    fn put_encoded(&self, key: Bits<'_>, value: Bits<'_>, when: If<'_>) -> Result<Done<()>> {
+        if let (If::Always, Bits::Bytes(key), Bits::Bytes(value), Tables::Records(table)) =
+            (when, key, value, &self.table)
+            && table.replace(key, value, |_| ()).is_some()
+        {
+            return Ok(Done::Replaced(()));
+        }
+        self.put(key, value, when)
     }
 
     /// Plain data where there was some of this size: straight too, both are their own bytes. Inlined: a call stores nine words
@@ -158,13 +169,6 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
                 Ok(done(table.remove(key, when.bytes(), None)?).replaced().is_some())
             }
             _ => Err(mixed()),
-        }
-    }
-
-    fn decode_bytes(&self, bytes: &[u8]) -> Result<V> {
-        match V::FIXED {
-            Some(_) => V::decode_from(bytes, "a value"),
-            None => handoff::at_home(self.body.segment(), || V::decode_from(bytes, "a value")),
         }
     }
 }

@@ -3,9 +3,13 @@
 use crate::error::Result;
 use crate::handle::dict_bits::{Bits, Found, copy};
 use crate::handle::dict_codec::{DictItem, Lookup, from_word, is_inline, with_spare, word_bytes};
+use crate::handle::dict_short::from_short;
 use crate::handle::dict_store::{Store, Tables, bad_length, mixed};
 use crate::segment::handoff;
-use crate::segment::plain::{Scratch, value_in};
+use crate::segment::plain::{self, Scratch, value_in};
+
+/// The most bytes of an encoded value that is decoded without a buffer of the heap.
+const SHORT: usize = 64;
 
 impl<K: DictItem, V: DictItem> Store<K, V> {
     /// The value of a key. Straight where it is found where it should be, without a call: how soon the processor begins the
@@ -23,9 +27,37 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
                     return Ok(V::of_data(data));
                 }
             }
+            (Bits::Bytes(key), Tables::Records(table)) => {
+                let mut room = [0; SHORT];
+                let short = |words: &[_], len: usize| {
+                    plain::copy_out(words, room.get_mut(..len)?);
+                    Some(len)
+                };
+                if let Some(len) = table.straight(key, None, short) {
+                    return self.decode_bytes(room.get(..len).unwrap_or_default()).map(Some);
+                }
+            }
             _ => {}
         }
         self.get_anyhow(key)
+    }
+
+    /// As [`get`](Self::get), as a call: for who asks several times, or goes deep.
+    #[inline(never)]
+    pub(crate) fn look(&self, key: Bits<'_>) -> Result<Option<V>> {
+        self.get(key)
+    }
+
+    /// Makes a value of its bytes.
+    #[inline(always)]
+    pub(crate) fn decode_bytes(&self, bytes: &[u8]) -> Result<V> {
+        match V::FIXED {
+            Some(_) => V::decode_from(bytes, "a value"),
+            None => match from_short(bytes) {
+                Some(value) => Ok(value),
+                None => handoff::at_home(self.body.segment(), || V::decode_from(bytes, "a value")),
+            },
+        }
     }
 
     /// As [`get`](Self::get), of a key before it is bits. Written out, not a closure: so that it is a part of whoever calls.

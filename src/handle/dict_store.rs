@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::handle::codec::too_large;
 use crate::handle::dict_bits::{Bits, Found};
 use crate::handle::dict_codec::{DictItem, Lookup, Types, is_inline, to_bytes, to_word, with_spare};
+use crate::handle::dict_short::Short;
 use crate::raw::hash::HashKind;
 use crate::raw::table_line::{PairLine, RecordLine};
 use crate::segment::access::Placed;
@@ -132,6 +133,14 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         if K::FIXED.is_some() {
             return f(Bits::Bytes(self.key_bytes(key, &mut Vec::new())?));
         }
+        match key.text().and_then(Short::of).filter(|short| short.bytes().len() <= self.key_max) {
+            Some(short) => f(Bits::Bytes(short.bytes())),
+            None => self.with_long_key(key, f),
+        }
+    }
+
+    #[inline(never)]
+    fn with_long_key<Q: Lookup<K> + ?Sized, R>(&self, key: &Q, f: impl FnOnce(Bits<'_>) -> Result<R>) -> Result<R> {
         with_spare(|spare| f(Bits::Bytes(self.key_bytes(key, spare)?)))
     }
 
@@ -161,6 +170,11 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
         let most = self.value_max(key)?;
         if V::FIXED.is_some() {
             return f(Bits::Bytes(to_bytes(value, most, &mut Vec::new(), "a value")?)); // its own bytes
+        }
+        if let Some(short) = Short::of_value(value)
+            && short.bytes().len() <= most
+        {
+            return f(Bits::Bytes(short.bytes()));
         }
         with_spare(|spare| {
             let bytes = handoff::at_home(self.body.segment(), || to_bytes(value, most, spare, "a value"))?;

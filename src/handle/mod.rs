@@ -48,6 +48,7 @@ pub(crate) mod dict_once;
 pub(crate) mod dict_options;
 pub(crate) mod dict_put;
 pub(crate) mod dict_read;
+pub(crate) mod dict_short;
 pub(crate) mod dict_store;
 pub(crate) mod ends;
 pub(crate) mod integer;

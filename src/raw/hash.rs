@@ -116,6 +116,14 @@ impl KeyedHash {
     #[inline(never)]
     fn other_bytes(&self, key: &[u8]) -> u64 {
         match self.kind {
+            HashKind::Fold2 if key.len() <= 48 => self.short(key),
+            _ => self.long_bytes(key),
+        }
+    }
+
+    #[inline(never)]
+    fn long_bytes(&self, key: &[u8]) -> u64 {
+        match self.kind {
             HashKind::Fold2 => self.fold2(key.len(), |at| word_of(key, at)),
             HashKind::SipHash13 => SipHasher13::new_with_keys(self.secrets[0], self.secrets[1]).hash(key),
         }
@@ -154,6 +162,25 @@ impl KeyedHash {
         let first = if at < words { word(at) } else { 0 };
         let second = if at + 1 < words { word(at + 1) } else { 0 };
         self.last(state, first, second, len as u64)
+    }
+
+    /// As [`fold2`](Self::fold2), of at most six words.
+    #[inline(always)]
+    fn short(&self, key: &[u8]) -> u64 {
+        let [s0, s1, _] = self.secrets;
+        let (mut state, mut rest) = (s1, key);
+        while rest.len() > 16
+            && let Some((pair, behind)) = rest.split_first_chunk::<16>()
+        {
+            state = fold(whole_word(pair, 0) ^ s0, whole_word(pair, 8) ^ state);
+            rest = behind;
+        }
+        // By no read over two words, which may have been written one by one just before.
+        let (first, second) = match rest.split_first_chunk::<8>() {
+            Some((first, second)) => (u64::from_le_bytes(*first), word_of(second, 0)),
+            None => (word_of(rest, 0), 0),
+        };
+        self.last(state, first, second, key.len() as u64)
     }
 
     #[inline(always)]

@@ -105,34 +105,71 @@ pub(in crate::segment) fn wide_out(words: &[AtomicU64], chunks: &mut [[MaybeUnin
     false
 }
 
-/// Two words, from a register that the compiler knows of: so it writes them where they are to be, and nowhere before.
+/// Eight words, from registers that the compiler knows of: so it writes them where they are to be, and nowhere before. What
+/// nobody uses is not even loaded.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(in crate::segment) fn eight_out(words: &[AtomicU64; 8]) -> [MaybeUninit<u8>; 64] {
+    use core::arch::x86_64::__m128i;
+    let (a, b, c, d): (__m128i, __m128i, __m128i, __m128i);
+    // SAFETY: 1. 64 bytes are read, of atomics, by loads whose halves are each whole. 2. Nothing is written but registers.
+    //         3. SSE2 is part of x86-64.
+    unsafe {
+        core::arch::asm!(
+            "movups {a}, [{words}]",
+            "movups {b}, [{words} + 16]",
+            "movups {c}, [{words} + 32]",
+            "movups {d}, [{words} + 48]",
+            words = in(reg) words.as_ptr(),
+            a = out(xmm_reg) a, b = out(xmm_reg) b, c = out(xmm_reg) c, d = lateout(xmm_reg) d,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    // SAFETY: 1. as many bytes, and any bytes are some.
+    unsafe { core::mem::transmute([a, b, c, d]) }
+}
+
+/// As [`eight_out`], of two words.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(in crate::segment) fn pair_out(words: &[AtomicU64; 2]) -> [MaybeUninit<u8>; 16] {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let pair: core::arch::x86_64::__m128i;
-        // SAFETY: 1. 16 bytes are read, of atomics, by a load whose halves are each whole. 2. Nothing is written but a register.
-        //         3. SSE2 is part of x86-64.
-        unsafe {
-            core::arch::asm!(
-                "movups {pair}, [{words}]",
-                words = in(reg) words.as_ptr(), pair = lateout(xmm_reg) pair,
-                options(pure, readonly, nostack, preserves_flags),
-            );
-        }
-        // SAFETY: 1. as many bytes, and any bytes are some.
-        unsafe { core::mem::transmute(pair) }
+    let pair: core::arch::x86_64::__m128i;
+    // SAFETY: 1.-3. as in `eight_out`, of 16 bytes.
+    unsafe {
+        core::arch::asm!(
+            "movups {pair}, [{words}]",
+            words = in(reg) words.as_ptr(), pair = lateout(xmm_reg) pair,
+            options(pure, readonly, nostack, preserves_flags),
+        );
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let mut bytes = [MaybeUninit::uninit(); 16];
-        let (chunks, _) = bytes.as_chunks_mut::<8>();
-        chunks
-            .iter_mut()
-            .zip(words)
-            .for_each(|(chunk, word)| *chunk = word.load(Relaxed).to_ne_bytes().map(MaybeUninit::new));
-        bytes
-    }
+    // SAFETY: 1. as many bytes, and any bytes are some.
+    unsafe { core::mem::transmute(pair) }
+}
+
+/// Where there are no such registers, word by word.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn words_out<const WORDS: usize, const BYTES: usize>(words: &[AtomicU64; WORDS]) -> [MaybeUninit<u8>; BYTES] {
+    let mut bytes = [MaybeUninit::uninit(); BYTES];
+    let (chunks, _) = bytes.as_chunks_mut::<8>();
+    let each =
+        |(chunk, word): (&mut [_; 8], &AtomicU64)| *chunk = word.load(Relaxed).to_ne_bytes().map(MaybeUninit::new);
+    chunks.iter_mut().zip(words).for_each(each);
+    bytes
+}
+
+/// As [`words_out`].
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(in crate::segment) fn eight_out(words: &[AtomicU64; 8]) -> [MaybeUninit<u8>; 64] {
+    words_out(words)
+}
+
+/// As [`words_out`].
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(in crate::segment) fn pair_out(words: &[AtomicU64; 2]) -> [MaybeUninit<u8>; 16] {
+    words_out(words)
 }
 
 /// # Safety

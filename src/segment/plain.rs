@@ -6,7 +6,7 @@
 #![allow(unsafe_code)] // the bytes of a private copy, before they are known to be a value
 
 use crate::error::{Error, Result};
-use crate::segment::moves::{LONG, long_in, long_out, pair_out, pairs_in, wide_in, wide_out};
+use crate::segment::moves::{LONG, eight_out, long_in, long_out, pair_out, pairs_in, wide_in, wide_out};
 use crate::sync::{AtomicU64, Ordering};
 use core::mem::{MaybeUninit, size_of};
 use zerocopy::{Immutable, IntoBytes, TryFromBytes};
@@ -107,7 +107,7 @@ fn fill_up(word: Option<&AtomicU64>, bytes: &[u8], rest: &[u8]) {
 
 /// The last word of `bytes`, of which `rest` stands in it.
 #[inline(always)]
-fn filled_up(bytes: &[u8], rest: &[u8]) -> u64 {
+pub(in crate::segment) fn filled_up(bytes: &[u8], rest: &[u8]) -> u64 {
     if let Some(last) = bytes.last_chunk::<8>() {
         // Without those that stand in the word before.
         let low = u64::from_le_bytes(*last) >> (64 - 8 * rest.len() as u32 % 64);
@@ -145,14 +145,15 @@ fn fill(words: &[AtomicU64], bytes: &mut [MaybeUninit<u8>]) {
 
 /// As [`fill`], through registers that the compiler knows of.
 #[inline(always)]
-fn fill_by_pairs(words: &[AtomicU64], bytes: &mut [MaybeUninit<u8>]) {
-    let (pairs, _) = words.as_chunks::<2>();
-    let (whole, rest) = bytes.as_chunks_mut::<16>();
-    whole.iter_mut().zip(pairs).for_each(|(to, pair)| *to = pair_out(pair));
-    if let Some(words) = words.get(2 * whole.len()..) {
-        let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
-        rest.iter_mut().zip(bytes).for_each(|(to, from)| *to = MaybeUninit::new(from));
-    }
+fn fill_by_registers(words: &[AtomicU64], bytes: &mut [MaybeUninit<u8>]) {
+    let (whole, rest) = bytes.as_chunks_mut::<64>();
+    let (eights, words) = words.split_at_checked(8 * whole.len()).unwrap_or_default();
+    whole.iter_mut().zip(eights.as_chunks::<8>().0).for_each(|(to, eight)| *to = eight_out(eight));
+    let (whole, rest) = rest.as_chunks_mut::<16>();
+    let (pairs, words) = words.split_at_checked(2 * whole.len()).unwrap_or_default();
+    whole.iter_mut().zip(pairs.as_chunks::<2>().0).for_each(|(to, pair)| *to = pair_out(pair));
+    let bytes = words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes());
+    rest.iter_mut().zip(bytes).for_each(|(to, from)| *to = MaybeUninit::new(from));
 }
 
 /// Writes `bytes` from byte `offset` of `words` on, which are ours alone. Copies as much as fits.
@@ -312,7 +313,7 @@ pub(crate) fn value_in<T: PlainData>(words: &[AtomicU64]) -> Option<T> {
     let words = words.get(..words_for(size_of::<T>()))?;
     let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: 1. the bytes are ours. 2. Nothing is written there but bytes.
-    fill_by_pairs(words, unsafe { core::slice::from_raw_parts_mut(value.as_mut_ptr().cast(), size_of::<T>()) });
+    fill_by_registers(words, unsafe { core::slice::from_raw_parts_mut(value.as_mut_ptr().cast(), size_of::<T>()) });
     Full(&mut value).value()
 }
 

@@ -94,22 +94,51 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Whether these words begin with this key.
+/// Whether these words begin with this key, its last one filled up with zeros.
 #[inline(always)]
 pub(in crate::segment) fn is_key(words: &[AtomicU64], key: &[u8]) -> bool {
-    let (whole, rest) = key.as_chunks::<8>();
-    if let (Some(whole), []) = (whole.as_array::<2>(), rest) {
-        // The usual one, without a loop.
-        return words.first_chunk().is_some_and(|words| are_equal(words, whole));
-    }
-    let Some((words, last)) = words.split_at_checked(whole.len()) else { return false };
-    let differ = words
-        .iter()
-        .zip(whole)
-        .fold(0, |differ, (word, bytes)| differ | (word.load(Relaxed) ^ u64::from_ne_bytes(*bytes)));
-    let is_last = |word: &AtomicU64| {
-        let word = word.load(Relaxed).to_ne_bytes();
-        rest.iter().zip(word).all(|(a, b)| *a == b)
+    let (pairs, rest) = key.as_chunks::<16>();
+    let Some((own, behind)) = words.split_at_checked(2 * pairs.len()) else { return false };
+    let is_pair = |(words, bytes): (&[AtomicU64; 2], &[u8; 16])| {
+        bytes.as_chunks::<8>().0.as_array::<2>().is_some_and(|bytes| are_equal(words, bytes))
     };
-    differ == 0 && (rest.is_empty() || last.first().is_some_and(is_last))
+    let (own, _) = own.as_chunks::<2>();
+    if let ([words], [bytes], []) = (own, pairs, rest) {
+        // The usual one, without a loop.
+        return is_pair((words, bytes));
+    }
+    own.iter().zip(pairs).all(is_pair) && is_end(behind, key, rest)
+}
+
+/// Whether these words begin with what is behind the pairs of a key.
+#[inline(always)]
+fn is_end(words: &[AtomicU64], key: &[u8], rest: &[u8]) -> bool {
+    let (whole, last) = rest.as_chunks::<8>();
+    let Some((own, behind)) = words.split_at_checked(whole.len()) else { return false };
+    let is_word = |(word, bytes): (&AtomicU64, &[u8; 8])| word.load(Relaxed) == u64::from_ne_bytes(*bytes);
+    own.iter().zip(whole).all(is_word)
+        && (last.is_empty() || behind.first().is_some_and(|word| word.load(Relaxed) == plain::filled_up(key, last)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_key;
+    use crate::segment::plain::{copy_in_record, words_for};
+    use crate::sync::AtomicU64;
+
+    #[test]
+    fn keys_of_every_length_are_compared_to_their_last_byte() {
+        let key: Vec<u8> = (0..70).map(|i| i as u8 ^ 0x5a).collect();
+        for len in 0..key.len() {
+            let words: Vec<_> = (0..words_for(len)).map(|_| AtomicU64::new(0)).collect();
+            copy_in_record(&words, &key[..len]);
+            assert!(is_key(&words, &key[..len]), "{len}");
+            for at in 0..len {
+                let mut other = key[..len].to_vec();
+                other[at] ^= 1;
+                assert!(!is_key(&words, &other), "{len} {at}");
+            }
+            assert!(len == 0 || !is_key(&words[1..], &key[..len]), "too few words");
+        }
+    }
 }
