@@ -1,10 +1,10 @@
 //! An owned mapping of a segment's file; unmapped on drop.
 //!
-//! A large one begins at a multiple of [`LARGE`], as its file does, unless another thread takes that place: so where the file has large pages, the mapping has them too, and the
-//! processor knows where 2 MiB are by what it else needs to know for 4 KiB. Files of shared memory get them by `MADV_COLLAPSE`
-//! (madvise(2), Linux 6.1), whatever the machine's settings are for those who do not ask. What is asked for is the whole of a
-//! large page of which the file has the first 4 KiB only: then nothing is copied, and it takes a tenth of the time of as many
-//! small pages.
+//! A large one begins at a multiple of [`LARGE`], as its file does, unless another thread takes that place: so where the file has
+//! large pages, the mapping has them too, and the processor knows where 2 MiB are by what it else needs to know for 4 KiB. Files of
+//! shared memory get them by `MADV_COLLAPSE` (madvise(2), Linux 6.1), whatever the machine's settings are for those who do not
+//! ask. What is asked for is the whole of a large page of which the file has the first 4 KiB only: then nothing is copied, and it
+//! takes a tenth of the time of as many small pages (decision 0028).
 #![allow(unsafe_code)] // address space of our own, and advice on it
 
 use crate::error::{Error, Kind, Result};
