@@ -8,6 +8,7 @@
 #![allow(unsafe_code)] // address space of our own, and advice on it
 
 use crate::error::{Error, Kind, Result};
+use crate::sys::clock;
 use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::{self, NonNull};
@@ -15,7 +16,6 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
-use rustix::time::{ClockId, clock_gettime};
 use std::os::fd::BorrowedFd;
 
 /// Bytes of a large page.
@@ -27,6 +27,9 @@ const WORTH: u64 = 20_000_000;
 /// The same for who grows in the middle of an operation. Usual are 100 000; several millions where the machine is a
 /// virtual one, whose memory is not all there yet.
 const QUICK: u64 = 500_000;
+
+/// Places that are tried for a large mapping.
+const PLACES: u32 = 8;
 
 /// Whether large pages were quick whenever this process asked for one.
 static ARE_QUICK: AtomicBool = AtomicBool::new(true);
@@ -133,9 +136,9 @@ impl Mapping {
             return;
         }
         while at < end && self.has_large.load(Relaxed) {
-            let begun = thread_ns();
+            let begun = clock::thread_ns();
             let made = reserve(at..at + PAGE).and_then(|()| self.collapse(at));
-            let took = thread_ns() - begun;
+            let took = clock::thread_ns() - begun;
             if took > QUICK {
                 ARE_QUICK.store(false, Relaxed);
             }
@@ -184,29 +187,34 @@ impl Drop for Mapping {
     }
 }
 
-/// Time of this thread on a processor.
-fn thread_ns() -> u64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
 /// Bytes of a page of this machine.
 fn page_size() -> usize {
     // SAFETY: it reads a number.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(PAGE as usize)
 }
 
-/// Maps a file's first bytes: many of them at a multiple of [`LARGE`], if nobody is quicker to take that place.
+/// Maps a file's first bytes: many of them at a multiple of [`LARGE`], unless others are quicker to take each place.
 fn map(fd: BorrowedFd<'_>, len: usize, allowed: ProtFlags) -> Result<NonNull<u8>, Errno> {
-    let place = if len < LARGE as usize { None } else { place_for(len) };
-    // SAFETY: where there is something already, the kernel chooses another address, so nothing of ours is replaced.
-    let at = unsafe { mm::mmap(place.unwrap_or(ptr::null_mut()), len.max(1), allowed, MapFlags::SHARED, fd, 0) }?;
-    NonNull::new(at.cast()).ok_or(Errno::NOMEM)
+    let map_at = |place: *mut c_void| {
+        // SAFETY: where there is something already, the kernel chooses another address, so nothing of ours is replaced.
+        unsafe { mm::mmap(place, len.max(1), allowed, MapFlags::SHARED, fd, 0) }
+    };
+    for _ in 0..PLACES {
+        let Some(place) = place_for(len) else { break };
+        let at = map_at(place)?;
+        if at == place {
+            return NonNull::new(at.cast()).ok_or(Errno::NOMEM);
+        }
+        // SAFETY: what was mapped on the lines before, and nobody else knows.
+        unsafe { mm::munmap(at, len) }?;
+    }
+    NonNull::new(map_at(ptr::null_mut())?.cast()).ok_or(Errno::NOMEM)
 }
 
-/// A multiple of [`LARGE`] behind which so many bytes of address space were free a moment ago.
+/// A multiple of [`LARGE`] behind which so many bytes of address space were free a moment ago. `None`: it is not worth it, or there
+/// is no room.
 fn place_for(len: usize) -> Option<*mut c_void> {
-    let room = len.checked_add(LARGE as usize)?;
+    let room = len.checked_add(LARGE as usize).filter(|_| len >= LARGE as usize)?;
     // SAFETY: the kernel chooses the address, so nothing of ours is replaced.
     let start = unsafe { mm::mmap_anonymous(ptr::null_mut(), room, ProtFlags::empty(), MapFlags::PRIVATE) }.ok()?;
     // SAFETY: what was mapped on the line before, and nobody else knows.
@@ -223,6 +231,11 @@ mod tests {
 
     fn file() -> OwnedFd {
         memfd_create("mapping", MemfdFlags::CLOEXEC).unwrap()
+    }
+
+    /// A file whose mappings are told from those of other tests.
+    fn file_of_rooms() -> OwnedFd {
+        memfd_create("rooms", MemfdFlags::CLOEXEC).unwrap()
     }
 
     /// Bytes of the file, and of its memory.
@@ -243,7 +256,7 @@ mod tests {
         let touches = |line: &&str| {
             let (start, end) = line.split_once(' ').and_then(|(range, _)| range.split_once('-')).unwrap();
             let number = |text: &str| usize::from_str_radix(text, 16).unwrap();
-            line.contains("memfd:mapping") && number(start) < to && from < number(end)
+            line.contains("memfd:rooms") && number(start) < to && from < number(end)
         };
         maps.lines().filter(touches).count()
     }
@@ -251,7 +264,7 @@ mod tests {
     #[test]
     fn large_mappings_begin_where_large_pages_do_and_take_no_more_than_their_own_room() {
         for len in [1, PAGE, LARGE - 1, LARGE, LARGE + 1, 3 * LARGE + PAGE, 64 * LARGE] {
-            let file = file();
+            let file = file_of_rooms();
             ftruncate(&file, len).unwrap();
             let mapping = Mapping::new(file.as_fd(), len).unwrap();
             assert_eq!((mapping.len(), bytes(&mapping, 0), bytes(&mapping, len - 1)), (len, 0, 0));
