@@ -44,8 +44,11 @@ pub(crate) mod sealed {
 
     /// How something becomes the bytes of a key of type `K`.
     pub trait AsKey<K> {
-        /// The word, where keys are words.
-        fn word(&self) -> u64;
+        /// The word, where keys are words. What stands for a key that owns memory is none.
+        #[inline(always)]
+        fn word(&self) -> u64 {
+            0
+        }
         /// The bytes, at most `limit`, its own or in `spare`.
         fn bytes<'a>(&'a self, limit: usize, spare: &'a mut Vec<u8>) -> Result<&'a [u8]>;
         /// Those behind the length, where the bytes are a length and nothing but those.
@@ -87,10 +90,6 @@ pub(crate) fn text_of<T: 'static>(item: &T) -> Option<&[u8]> {
 macro_rules! borrowed {
     ($($borrowed:ty => $key:ty $(, $param:ident $(, $len:ident)?)?;)*) => { $(
         impl<$($param: Serialize $(, const $len: usize)?)?> sealed::AsKey<$key> for $borrowed {
-            fn word(&self) -> u64 {
-                0
-            }
-
             fn bytes<'a>(&'a self, limit: usize, spare: &'a mut Vec<u8>) -> Result<&'a [u8]> {
                 borrowed_bytes(borrowed!(@view self $(, $param $(, $len)?)?), limit, spare)
             }
@@ -111,10 +110,6 @@ borrowed! {
 macro_rules! text {
     ($($key:ty)*) => { $(
         impl sealed::AsKey<$key> for str {
-            fn word(&self) -> u64 {
-                0
-            }
-
             fn bytes<'a>(&'a self, limit: usize, spare: &'a mut Vec<u8>) -> Result<&'a [u8]> {
                 borrowed_bytes(self, limit, spare)
             }
@@ -129,20 +124,12 @@ macro_rules! text {
 text!(String Box<str>);
 
 impl sealed::AsKey<Bytes> for [u8] {
-    fn word(&self) -> u64 {
-        0
-    }
-
     fn bytes<'a>(&'a self, limit: usize, _: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         if self.len() > limit { Err(too_large(self.len(), limit).of_entry("a key")) } else { Ok(self) }
     }
 }
 
 impl<const N: usize> sealed::AsKey<Bytes> for [u8; N] {
-    fn word(&self) -> u64 {
-        0
-    }
-
     fn bytes<'a>(&'a self, limit: usize, spare: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         sealed::AsKey::<Bytes>::bytes(self.as_slice(), limit, spare)
     }

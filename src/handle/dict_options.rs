@@ -64,8 +64,8 @@ impl<K: DictItem, V: DictItem> DictOptions<K, V> {
     }
 
     /// For how many entries there is to be room from the start: 16 unless said. It grows by itself; this
-    /// saves the work of it, and where their size is known, as it is of numbers and plain data, has memory for all of them taken at once, as far as
-    /// the segment has not as much free already.
+    /// saves the work of it, and where their size is known, as it is of numbers and plain data, has memory for all of them
+    /// taken at once, as far as the segment has not as much free already.
     pub fn capacity(mut self, entries: usize) -> Self {
         self.capacity = Some(entries);
         self
@@ -89,8 +89,9 @@ impl<K: DictItem, V: DictItem> DictOptions<K, V> {
         self
     }
 
-    /// How many bytes of memory table and records may take in all: 1 GiB unless said, of which 64 KiB are taken at first, or what a [capacity](Self::capacity) wants. A
-    /// dictionary in a segment with others shares the segment's memory, and this says nothing.
+    /// How many bytes of memory table and records may take in all: 1 GiB unless said, of which 64 KiB are taken at first, or what
+    /// a [capacity](Self::capacity) wants. A dictionary in a segment with others shares the segment's memory, and this says
+    /// nothing.
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.memory_bytes = bytes;
         self

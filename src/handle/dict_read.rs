@@ -211,9 +211,9 @@ impl<K: DictItem, V: DictItem> Store<K, V> {
 
     /// Makes a value of what was found.
     pub(crate) fn decode(&self, found: &Found) -> Result<V> {
-        match V::FIXED {
-            Some(_) => found.decode("a value"),
-            None => handoff::at_home(self.body.segment(), || found.decode("a value")),
+        match found {
+            Found::Word(word) => from_word(*word),
+            Found::Bytes(bytes) => self.decode_bytes(bytes),
         }
     }
 }
