@@ -2,7 +2,7 @@
 
 use crate::operations;
 use mutirao::testing::{Killed, begin, end};
-use mutirao::{Array, Mutex, Segment, Value};
+use mutirao::{Array, Bytes, Dict, Mutex, Plain, Segment, Value};
 
 /// Room for three objects, and little memory: what is lost at each kill is missed soon.
 fn shop() -> Segment {
@@ -11,6 +11,8 @@ fn shop() -> Segment {
 
 type Large = Array<u64>;
 const LARGE: usize = 6000;
+/// Values of 64 KiB: room for 64 is more than 4 MiB, with at least one large page as a whole.
+type Roomy = Dict<u32, Plain<[u64; 8192]>>;
 
 /// Everything that can be made here can be made, and is whole and empty: no entry, no byte, no name is lost.
 fn is_empty_again(shop: &Segment) {
@@ -48,6 +50,19 @@ operations! {
         |shop, killed| {
             assert!(clear(shop, "best") || killed != Killed::After);
             is_empty_again(shop);
+        };
+    dict_create_with_large_pages: || {
+            let shop = Segment::options().objects(3).anonymous(16 << 30).unwrap();
+            let kept = Dict::<u64, Bytes>::new_in(&shop).unwrap();
+            (shop, kept)
+        },
+        |(shop, _)| { begin(); let made = Roomy::options().capacity(64).create_named(&shop, "best").unwrap(); end(); drop(made) },
+        |(shop, kept), killed| {
+            assert!(clear(shop, "best") || killed != Killed::After);
+            // Takes what there was room for by then, or was not yet: so the next one has to grow as well.
+            let (n, bytes) = (kept.len() as u64, Bytes(vec![kept.len() as u8; 4 << 20]));
+            assert!(kept.insert_new(&n, &bytes).unwrap() && kept.get(&n).unwrap().is_some_and(|found| found == bytes));
+            assert!(shop.committed_len().unwrap() > n << 22 && shop.len() <= shop.len_max());
         };
     object_without_a_name: shop,
         |shop| { begin(); drop(Value::new_in(&shop, 7_u64).unwrap()); end() },
